@@ -1,0 +1,63 @@
+"""Activation normalisation (Glow, section 3.1)."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from glow.bijection import Bijection
+
+# exp(LOG_SCALE_FACTOR * logs): makes the log-scales learn faster; the original's value
+LOG_SCALE_FACTOR = 3.0
+
+
+class ActNorm(Bijection):
+    """z = (x + bias) * exp(3 logs), per channel; log_det = H W sum(3 logs).
+
+    `initialize` makes the first batch zero-mean and of unit variance in every channel, with the
+    statistics of the global batch where several processes train.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.logs = nn.Parameter(torch.zeros(channels))
+
+    @property
+    def log_scale(self) -> Tensor:
+        """Log of the factor on every channel, (C,)."""
+        return LOG_SCALE_FACTOR * self.logs
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """z (B, C, H, W), log_det (B,)."""
+        z = (x + _per_channel(self.bias)) * _per_channel(self.log_scale.exp())
+        return z, self._log_det(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W), log_det (B,)."""
+        x = z * _per_channel((-self.log_scale).exp()) - _per_channel(self.bias)
+        return x, -self._log_det(z)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> Tensor:
+        """bias = -mean(x), 3 logs = -log(std(x) + 1e-6), both over B, H and W."""
+        mean = _mean_over_processes(x.mean(dim=(0, 2, 3)))
+        variance = _mean_over_processes((x - _per_channel(mean)).square().mean(dim=(0, 2, 3)))
+        self.bias.copy_(-mean)
+        self.logs.copy_(-(variance.sqrt() + 1e-6).log() / LOG_SCALE_FACTOR)
+        return self(x)[0]
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        return (height * width * self.log_scale.sum()).expand(batch)
+
+
+def _per_channel(vector: Tensor) -> Tensor:
+    return vector[:, None, None]
+
+
+def _mean_over_processes(statistic: Tensor) -> Tensor:
+    """The mean over ranks; every rank brings the same number of images."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(statistic)
+        statistic /= dist.get_world_size()
+    return statistic

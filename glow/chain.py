@@ -1,0 +1,50 @@
+"""Bijections in a row."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from torch import Tensor, nn
+
+from glow.bijection import Bijection
+from glow.reversible import reversible_forward
+
+Backprop = Literal["autograd", "reversible"]
+
+
+class Chain(Bijection):
+    """f = f_n ... f_2 f_1, log_det the sum of theirs.
+
+    Args:
+        bijections: f_1 to f_n, in the order in which data passes them.
+        backprop: "autograd" keeps every activation; "reversible" keeps none and recomputes them
+            from the outputs, at the price of a second forward and an inverse pass.
+    """
+
+    def __init__(self, bijections: Iterable[Bijection], *, backprop: Backprop = "autograd") -> None:
+        super().__init__()
+        self.bijections = nn.ModuleList(bijections)
+        self.backprop = backprop
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """z = f_n(... f_1(x)), log_det (B,)."""
+        if self.backprop == "reversible" and self.training:
+            return reversible_forward(self.bijections, x)
+        log_det = x.new_zeros(len(x))
+        for bijection in self.bijections:
+            x, term = bijection(x)
+            log_det = log_det + term
+        return x, log_det
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """x = f_1^-1(... f_n^-1(z)), log_det (B,)."""
+        log_det = z.new_zeros(len(z))
+        for bijection in reversed(self.bijections):
+            z, term = bijection.inverse(z)  # type: ignore[operator]  # ModuleList yields Module
+            log_det = log_det + term
+        return z, log_det
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Initialises f_1 from x, f_2 from f_1(x), and so on."""
+        for bijection in self.bijections:
+            x = bijection.initialize(x)  # type: ignore[operator]
+        return x

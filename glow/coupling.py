@@ -1,0 +1,74 @@
+"""Coupling layers: half of the channels says how the other half is changed (Glow, section 3.3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glow.bijection import Bijection
+from glow.conditioner import Conditioner
+
+
+class AdditiveCoupling(Bijection):
+    """z1 = x1, z2 = x2 + NN(x1); log_det = 0 (NICE)."""
+
+    def __init__(self, channels: int, hidden_channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conditioner = Conditioner(half, hidden_channels, channels - half)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """z (B, C, H, W), log_det (B,)."""
+        x1, x2 = _halves(x)
+        return torch.cat((x1, x2 + self.conditioner(x1)), dim=1), x.new_zeros(len(x))
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W), log_det (B,)."""
+        z1, z2 = _halves(z)
+        return torch.cat((z1, z2 - self.conditioner(z1)), dim=1), z.new_zeros(len(z))
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Initialises the conditioner and passes x on."""
+        self.conditioner.initialize(_halves(x)[0])
+        return self(x)[0]
+
+
+class AffineCoupling(Bijection):
+    """z1 = x1, z2 = (x2 + shift) * scale; log_det = sum(log scale).
+
+    shift and scale = sigmoid(s + 2) come from NN(x1): shift from the even, s from the odd
+    channels. The sigmoid keeps scale below 1, so the inverse can't shrink what it divides by
+    nothing, and the +2 starts it near 1.
+    """
+
+    def __init__(self, channels: int, hidden_channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conditioner = Conditioner(half, hidden_channels, 2 * (channels - half))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """z (B, C, H, W), log_det (B,)."""
+        x1, x2 = _halves(x)
+        shift, log_scale = self._shift_and_log_scale(x1)
+        z2 = (x2 + shift) * log_scale.exp()
+        return torch.cat((x1, z2), dim=1), log_scale.sum(dim=(1, 2, 3))
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W), log_det (B,)."""
+        z1, z2 = _halves(z)
+        shift, log_scale = self._shift_and_log_scale(z1)
+        x2 = z2 * (-log_scale).exp() - shift
+        return torch.cat((z1, x2), dim=1), -log_scale.sum(dim=(1, 2, 3))
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Initialises the conditioner and passes x on."""
+        self.conditioner.initialize(_halves(x)[0])
+        return self(x)[0]
+
+    def _shift_and_log_scale(self, x1: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.conditioner(x1)
+        return h[:, 0::2], F.logsigmoid(h[:, 1::2] + 2.0)
+
+
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    half = x.shape[1] // 2
+    return x[:, :half], x[:, half:]

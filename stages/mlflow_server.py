@@ -1,0 +1,246 @@
+"""The operations of a tracked run, done with MLflow; each can be repeated without a second effect.
+
+The module and its client are handed in, since tracking.py alone imports mlflow.
+"""
+
+import importlib.metadata
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stages.delivery import warn
+from stages.spool import Operation, Spool
+
+MODEL, ALIAS = "glow", "champion"
+REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "pillow")
+
+
+@dataclass
+class MlflowServer:
+    """The `Server` that the stages report to.
+
+    Attributes:
+        uri: where it is.
+        artifacts: the folder for the artifacts, or none if the server decides that.
+        connect: called once, when something is sent; gives the mlflow module and a client.
+    """
+
+    uri: str
+    artifacts: Path | None
+    connect: Callable[[str], tuple[Any, Any]]
+
+    @cached_property
+    def _connection(self) -> tuple[Any, Any]:
+        return self.connect(self.uri)
+
+    @property
+    def _mlflow(self) -> Any:  # noqa: ANN401 - mlflow is untyped
+        return self._connection[0]
+
+    @property
+    def _client(self) -> Any:  # noqa: ANN401 - mlflow is untyped
+        return self._connection[1]
+
+    def perform(self, spool: Spool, operations: list[Operation]) -> None:
+        """Does what the spool says, and gives the spool the id of the run that it opens."""
+        operation = operations[0]
+        if operation["kind"] == "open":
+            spool.run_id = self._open(spool.folder.name, operation)
+            return
+        run_id = str(spool.run_id)
+        folder = spool.folder / operation.get("folder", "")
+        match operation["kind"]:
+            case "metrics":
+                self._log_metrics(run_id, operations)
+            case "params":
+                self._log_params(run_id, operation["values"])
+            case "tags":
+                tags = [self._mlflow.entities.RunTag(*tag) for tag in operation["values"].items()]
+                self._client.log_batch(run_id, tags=tags)
+            case "artifact":
+                file = str(folder / operation["name"])
+                self._client.log_artifact(run_id, file, operation["below"])
+            case "image":
+                self._log_image(run_id, folder / operation["name"], operation)
+            case "model":
+                self._log_model(run_id, folder, spool.opening["fingerprint"])
+            case "close":
+                self._close(run_id, operation, spool.opening)
+
+    def has(self, run_id: str) -> bool:
+        """Whether MLflow knows the run, be it a deleted one."""
+        try:
+            self._client.get_run(run_id)
+        except self._mlflow.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
+
+    def refuses(self, error: Exception) -> bool:
+        """Whether MLflow never takes this: a value out of bounds, a run that a user deleted."""
+        return getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"
+
+    def _open(self, spool: str, opening: Operation) -> str:
+        experiment = self._experiment(opening["experiment"])
+        found = self._search(experiment, {"glow.spool": spool})
+        for duplicate in found[1:]:  # its creation timed out, was repeated, and succeeded twice
+            self._client.delete_run(duplicate.info.run_id)
+        if not found and opening["reopen"]:
+            found = self._search(experiment, {"glow.fingerprint": opening["fingerprint"]})
+        if found:
+            run = found[0]
+            self._client.update_run(run.info.run_id, status="RUNNING")
+        else:
+            tags = {**opening["tags"], "glow.spool": spool}
+            run = self._client.create_run(experiment, opening["time"], tags, opening["name"])
+        return str(run.info.run_id)
+
+    def _close(self, run_id: str, closing: Operation, opening: Operation) -> None:
+        """Ends the run; one that was reopened keeps the time at which its training ended."""
+        run = self._client.get_run(run_id)
+        if run.info.end_time:
+            self._client.update_run(run_id, status=closing["status"])
+        else:
+            self._client.set_terminated(run_id, closing["status"], closing["time"])
+        if "glow.temperature" in opening["tags"] and closing["status"] == "FINISHED":
+            keys = ("glow.fingerprint", "glow.temperature")
+            pair = {key: opening["tags"][key] for key in keys}
+            for other in self._search(run.info.experiment_id, pair):
+                if other.info.start_time < run.info.start_time:
+                    self._client.delete_run(other.info.run_id)
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            folder = None if self.artifacts is None else str(self.artifacts / name)
+            try:
+                return str(self._client.create_experiment(name, folder))
+            except self._mlflow.MlflowException:
+                found = self._client.get_experiment_by_name(name)
+                if found is None:  # so it was not that another process made it first
+                    raise
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
+        """The runs with these tags, newest first."""
+        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        order = ["attributes.start_time DESC"]
+        return list(self._client.search_runs([experiment], condition, order_by=order))
+
+    def _log_metrics(self, run_id: str, operations: list[Operation]) -> None:
+        metrics = [
+            self._mlflow.entities.Metric(key, value, operation["time"], operation["step"])
+            for operation in operations
+            for key, value in operation["values"].items()
+        ]
+        self._client.log_batch(run_id, metrics=metrics)
+
+    def _log_params(self, run_id: str, values: Mapping[str, str]) -> None:
+        known = self._client.get_run(run_id).data.params
+        for key in sorted(known.keys() & values.keys()):
+            if known[key] != values[key]:
+                warn(f"MLflow keeps the param {key} = {known[key]} of this run; now {values[key]}")
+        new = {key: value for key, value in values.items() if key not in known}
+        params = [self._mlflow.entities.Param(*param) for param in new.items()]
+        self._client.log_batch(run_id, params=params)
+
+    def _log_image(self, run_id: str, file: Path, image: Operation) -> None:
+        from PIL import Image
+
+        key, step, taken = image["key"], image["step"], image["time"]
+        logged = f"images/{key.replace('/', '~')}+step+{step}+timestamp+{taken}+"
+        there = [entry.path for entry in self._client.list_artifacts(run_id, "images")]
+        if not any(path.startswith(logged) and path.endswith(".webp") for path in there):
+            with Image.open(file) as picture:
+                picture.load()
+                self._client.log_image(run_id, picture, key=key, step=step, timestamp=taken)
+
+    def _log_model(self, run_id: str, folder: Path, fingerprint: str) -> None:
+        versions = self._client.search_model_versions(f"run_id = '{run_id}'")
+        version = next((version for version in versions if version.name == MODEL), None)
+        if version is None:
+            model = self._logged_model(run_id, folder)
+            self._ensure_registered_model()
+            # not models:/<id>, which SQLite's registry looks up in MLflow's global address
+            source, tags = model.artifact_location, {"glow.fingerprint": fingerprint}
+            version = self._client.create_model_version(
+                MODEL, source, run_id, tags, model_id=model.model_id
+            )
+            link = json.dumps([{"name": MODEL, "version": version.version}])
+            self._client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})
+        self._client.set_registered_model_alias(MODEL, ALIAS, version.version)
+
+    def _logged_model(self, run_id: str, folder: Path) -> Any:  # noqa: ANN401
+        """The model of the run, uploaded whole."""
+        run = self._client.get_run(run_id)
+        experiment = run.info.experiment_id
+        for model in self._client.search_logged_models(
+            [experiment], f"source_run_id = '{run_id}'"
+        ):
+            if model.status == "READY":
+                return model
+            self._client.delete_logged_model(model.model_id)  # its upload broke off
+
+        model = self._client.create_logged_model(
+            experiment, MODEL, run_id, params=dict(run.data.params)
+        )
+        output = self._mlflow.entities.LoggedModelOutput(model.model_id, step=0)
+        self._client.log_outputs(run_id, [output])
+        with tempfile.TemporaryDirectory() as saved:
+            self._save_model(Path(saved), folder, run_id, model)
+            self._client.log_model_artifacts(model.model_id, saved)
+        return self._client.finalize_logged_model(model.model_id, "READY")
+
+    def _save_model(self, target: Path, folder: Path, run_id: str, model: Any) -> None:  # noqa: ANN401
+        """The weights and the code that loads them, without pickle, in MLflow's layout.
+
+        The requirements are named, since MLflow would spend a minute on guessing them.
+        """
+        import pandas as pd
+
+        types, models = self._mlflow.types, self._mlflow.models
+        signature = models.ModelSignature(
+            inputs=types.Schema([types.ColSpec("long", "n_images")]),
+            outputs=types.Schema([types.ColSpec("string", "png")]),
+            params=types.ParamSchema(
+                [
+                    types.ParamSpec("temperature", "double", 0.7),
+                    types.ParamSpec("seed", "long", 0),
+                ]
+            ),
+        )
+        self._mlflow.pyfunc.save_model(
+            str(target),
+            python_model=str(folder / "served_model.py"),
+            artifacts={"glow": str(folder / "weights" / "glow")},
+            code_paths=[str(folder / "code" / "glow")],
+            signature=signature,
+            input_example=(pd.DataFrame({"n_images": [4]}), {"temperature": 0.7, "seed": 0}),
+            pip_requirements=_pinned(REQUIREMENTS),
+            mlflow_model=models.Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+                run_id=run_id,
+            ),
+        )
+
+    def _ensure_registered_model(self) -> None:
+        try:
+            self._client.create_registered_model(MODEL)
+        except self._mlflow.MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+
+def _pinned(packages: tuple[str, ...]) -> list[str]:
+    """The versions that are installed; `+cpu` or `+cu130` is of this machine, not of the model."""
+    versions = {name: importlib.metadata.version(name).partition("+")[0] for name in packages}
+    return [f"{name}=={version}" for name, version in versions.items()]

@@ -1,0 +1,208 @@
+"""params.yaml as strict, frozen models: the one place where the stages read it.
+
+Every section is named after what reads it; `dvc.yaml` lists for each stage the sections it
+depends on. An unknown key, a wrong type or a number out of range is refused with one line that
+names the key, what came and what was expected.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from stages.errors import InputError
+
+PARAMS_FILE = Path("params.yaml")
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys, wrong types and out-of-range numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class AvatarsParams(Section):
+    """The embedded data set: cartoon faces, rendered from a seed."""
+
+    n_images: Positive
+    zoom: float = Field(
+        ge=0.5, le=4.0
+    )  # 1.0 is the whole bust; more fills the frame with the face
+
+
+class FolderParams(Section):
+    """A directory tree of images."""
+
+    path: str
+    attributes: str | None  # a CSV, or CelebA's list_attr_celeba.txt, inside `path`
+    splits: str | None  # a CSV of file name and split, or CelebA's partition, inside `path`
+    crop: Literal["center", "celeba", "tiles"]
+    tile_size: Positive  # for `crop: tiles`: side of the tiles in pixels of the scaled photograph
+    tile_scale: float = Field(gt=0.0, le=1.0)  # for `crop: tiles`: scale before it is cut
+
+
+class SplitParams(Section):
+    """Shares of the images, by a hash of their names; what remains is for training."""
+
+    valid: Fraction
+    test: Fraction
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> "SplitParams":
+        if self.valid + self.test >= 1.0:
+            raise ValueError(f"valid + test is {self.valid + self.test}, expected less than 1")
+        return self
+
+
+class DataParams(Section):
+    """Read by preprocess."""
+
+    source: Literal["avatars", "folder"]
+    image_size: int = Field(ge=4, le=1024)
+    n_bits: int = Field(ge=1, le=8)
+    shard_size: Positive
+    on_error: Literal["raise", "skip"]
+    split: SplitParams
+    avatars: AvatarsParams
+    folder: FolderParams
+
+
+class ModelParams(Section):
+    """Read by train: the architecture; the names are GlowConfig's."""
+
+    n_levels: Positive
+    depth: Positive
+    hidden_channels: Positive
+    coupling: Literal["additive", "affine"]
+    permutation: Literal["reverse", "shuffle", "conv1x1", "conv1x1_lu"]
+    learn_top: bool
+
+
+class TrainParams(Section):
+    """Read by train."""
+
+    steps: Positive
+    batch_size: Positive
+    optimizer: Literal["adamax", "adamw"]
+    learning_rate: float = Field(gt=0.0)
+    warmup_steps: int = Field(ge=0)
+    decay_steps: int = Field(ge=0)  # the last steps, in which the rate falls to zero by a cosine
+    max_grad_norm: float = Field(gt=0.0)
+    ema_decay: float = Field(ge=0.0, lt=1.0)
+    initialize_images: Positive
+    backprop: Literal["autograd", "reversible"]
+    valid_every: Positive
+    valid_images: Positive
+    checkpoint_minutes: float = Field(ge=0.0)
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> "TrainParams":
+        if self.warmup_steps + self.decay_steps > self.steps:
+            raise ValueError(
+                f"warmup_steps + decay_steps is {self.warmup_steps + self.decay_steps}, "
+                f"expected at most steps, {self.steps}"
+            )
+        return self
+
+
+class EvaluateParams(Section):
+    """Read by evaluate."""
+
+    batch_size: Positive
+    n_dequantizations: Positive
+    train_images: Positive  # of the training split, as many as this are evaluated
+
+
+class AttributesParams(Section):
+    """Read by attributes."""
+
+    batch_size: Positive
+    max_images: Positive
+    alphas: list[float] = Field(min_length=1)
+    n_faces: Positive
+
+
+class SamplesParams(Section):
+    """Read by samples."""
+
+    temperatures: list[Annotated[float, Field(ge=0.0)]] = Field(min_length=1)
+    n_images: Positive
+    batch_size: Positive
+    n_interpolations: Positive
+    interpolation_steps: int = Field(ge=2)
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = Field(ge=0)
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    attributes: AttributesParams
+    samples: SamplesParams
+
+    @model_validator(mode="after")
+    def _levels_divide_the_image(self) -> "Params":
+        factor = 2**self.model.n_levels
+        if self.data.image_size % factor:
+            raise ValueError(
+                f"data.image_size is {self.data.image_size}, expected a multiple of {factor}, "
+                f"because each of model.n_levels = {self.model.n_levels} levels halves the side"
+            )
+        return self
+
+
+def load_params(file: Path = PARAMS_FILE) -> Params:
+    """Reads and checks params.yaml.
+
+    Raises:
+        InputError: a line for each key that is missing, unknown, mistyped or out of range.
+    """
+    try:
+        raw: Any = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{file} is not there; `git checkout {file}` brings it back") from None
+    except MarkedYAMLError as error:
+        where = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{file}{where} is not YAML: {error.problem}") from None
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise InputError("\n".join(_lines(file, error))) from None
+
+
+def _lines(file: Path, error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        found = problem["input"]
+        match problem["type"]:
+            case "extra_forbidden":
+                lines.append(f"{file}: {key} is not a known key; remove it or correct its name")
+            case "missing":
+                lines.append(f"{file}: {key} is missing")
+            case "value_error":
+                lines.append(f"{file}: {key}: {problem['ctx']['error']}".replace(": :", ":"))
+            case _:
+                hint = (
+                    " (write it with a dot, as in 1.0e-4)"
+                    if _is_a_float_read_as_text(problem)
+                    else ""
+                )
+                lines.append(f"{file}: {key} is {found!r}, {_expected(problem['msg'])}{hint}")
+    return lines
+
+
+def _expected(message: str) -> str:
+    return message[0].lower() + message[1:].replace("Input should", "expected")
+
+
+def _is_a_float_read_as_text(problem: Any) -> bool:  # noqa: ANN401 - pydantic's error dict
+    return bool(problem["type"] == "float_type" and isinstance(problem["input"], str))

@@ -1,0 +1,109 @@
+"""A tracked run as a stage sees it: what can be reported, as operations for a spool."""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from stages.spool import Operation
+
+MAX_KEY, MAX_VALUE = 250, 6000  # characters of a key and of a param's value, MLflow's limits
+
+CODE = Path(__file__).resolve().parents[1]
+
+
+class Record(Protocol):
+    """What becomes of the operations of a run."""
+
+    def __call__(self, operation: Operation, files: Mapping[str, Path] | None = None) -> None:
+        """Takes an operation and the files that belong to it, under the names to keep."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run to report to; no trouble with a server or a disk is raised here."""
+
+    record: Record
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Numbers to chart, at a step of the training or, without one, of the run as a whole.
+
+        NaN and infinity are sent as they are, since a diverging loss is what a chart should show;
+        MLflow stores infinity as the largest double.
+        """
+        numbers = {_key(name): float(value) for name, value in values.items()}
+        self.record({"kind": "metrics", "values": numbers, "step": step or 0})
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Settings, nested or not: `{"model": {"depth": 8}}` becomes `model.depth`.
+
+        MLflow keeps the first value of a param for good, so a reopened run warns of a change.
+        """
+        self.record({"kind": "params", "values": _flatten(values)})
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Text to search by."""
+        texts = {_key(name): str(text) for name, text in values.items()}
+        self.record({"kind": "tags", "values": texts})
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """A file, or a folder with all in it, below `folder` of the run's artifacts."""
+        operation = {"kind": "artifact", "name": path.name, "below": folder}
+        self.record(operation, {path.name: path})
+
+    def image(self, path: Path, key: str, step: int = 0) -> None:
+        """An image that MLflow shows beside those of the same key in other runs."""
+        operation = {"kind": "image", "name": path.name, "key": _key(key), "step": step}
+        self.record(operation, {path.name: path})
+
+    def model(self, folder: Path) -> None:
+        """A folder of `save_glow`, to be registered together with the code that loads it."""
+        files = {
+            "weights/glow": folder,
+            "code/glow": CODE / "glow",
+            "served_model.py": CODE / "stages" / "served_model.py",
+        }
+        self.record({"kind": "model"}, files)
+
+
+def ignore(operation: Operation, files: Mapping[str, Path] | None = None) -> None:
+    """The `Record` of a run that is not tracked."""
+
+
+def origin(fingerprint: str) -> dict[str, str]:
+    """The tags that say where a run comes from; what is not known is left out."""
+    known = {
+        "glow.fingerprint": fingerprint,
+        "glow.dvc_experiment": os.environ.get("DVC_EXP_NAME"),
+        "glow.git_revision": _git_revision(),
+        "glow.prefect_flow_run": os.environ.get("PREFECT__FLOW_RUN_ID")
+        or os.environ.get("GLOW_FLOW_RUN"),
+    }
+    return {key: value for key, value in known.items() if value}
+
+
+def _git_revision() -> str | None:
+    command = ["git", "rev-parse", "--verify", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[_key(f"{prefix}{name}")] = str(value)[:MAX_VALUE]
+    return flat
+
+
+def _key(name: str) -> str:
+    """The name with what MLflow refuses in a key replaced: a user's attribute may be `a?b`."""
+    return re.sub(r"[^\w\-. /]|^[/.]+", "_", name, flags=re.ASCII)[:MAX_KEY]

@@ -1,0 +1,59 @@
+"""What a reader of a data set format offers to the preprocess stage."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+
+class UnreadableImage(ValueError):
+    """One image cannot be used; says why. `data.on_error` decides what follows."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a source, before it is read.
+
+    Attributes:
+        name: unique in the source; its hash decides on split and order.
+        split: train, valid or test where the source settles it, else None.
+        attributes: what is known of it without reading it.
+    """
+
+    name: str
+    split: str | None = None
+    attributes: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """What must not be torn apart by the split: for a tile, `photo.jpg#3`, its photograph."""
+        return self.name.partition("#")[0]
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """One image, read: pixels (image_size, image_size, 3), 8 bits, RGB."""
+
+    pixels: Pixels
+    attributes: dict[str, bool]
+
+
+class Source(Protocol):
+    """A data set that can be listed cheaply and read image by image, in any process (picklable)."""
+
+    @property
+    def credit(self) -> str:
+        """Who made the images and under which terms; written to dataset.json."""
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """The attributes that every image of this source has."""
+
+    def entries(self) -> list[Entry]:
+        """All images; raises InputError where there is nothing to read."""
+
+    def read(self, entry: Entry) -> RawImage:
+        """Renders or decodes one image; raises UnreadableImage."""
