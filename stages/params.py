@@ -121,6 +121,7 @@ class EvaluateParams(Section):
 class AttributesParams(Section):
     """Read by attributes."""
 
+    estimator: Literal["regression", "difference"]
     batch_size: Positive
     max_images: Positive
     alphas: list[float] = Field(min_length=1)

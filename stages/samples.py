@@ -1,0 +1,123 @@
+"""DVC stage `samples`: grids by temperature, and interpolations between test images."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from glow import Glow, bits_per_dim, dequantize, interpolate, read_about
+from stages import tracking
+from stages.errors import run
+from stages.figures import clipped_share, save_grid, square, to_bytes
+from stages.outputs import fresh_folder, write_json
+from stages.params import SamplesParams, load_params
+from stages.progress import progress
+from stages.shards import ShardSet
+from stages.trained import load_model
+
+ROW = 12  # images of a temperature in the grid that compares them
+
+
+@torch.inference_mode()
+def draw(glow: Glow, n: int, temperature: float, seed: int, batch_size: int) -> Tensor:
+    """n samples; the same noise at every temperature, so that columns can be compared."""
+    device = next(glow.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    sizes = [min(batch_size, n - start) for start in range(0, n, batch_size)]
+    return torch.cat(
+        [glow.sample(size, temperature=temperature, generator=generator) for size in sizes]
+    )
+
+
+@torch.inference_mode()
+def statistics(glow: Glow, x: Tensor) -> dict[str, float]:
+    """Numbers of samples that change with temperature.
+
+    Bits per dimension of the samples under the model, the share of clipped values, the mean
+    distance of neighbouring pixels (sharpness) and the standard deviation over samples
+    (diversity), the last two in units of the whole range.
+    """
+    config = glow.config
+    clipped = to_bytes(x, config.n_bits).float() / 256
+    horizontal = (clipped[..., 1:] - clipped[..., :-1]).abs().mean()
+    vertical = (clipped[..., 1:, :] - clipped[..., :-1, :]).abs().mean()
+    return {
+        "sample_bits_per_dim": float(
+            bits_per_dim(glow.log_prob(x), config.n_dims, config.n_bits).mean()
+        ),
+        "clipped_share": clipped_share(x),
+        "non_finite": float((~x.isfinite()).flatten(1).any(dim=1).sum()),
+        "sharpness": float((horizontal + vertical) / 2),
+        "diversity": float(clipped.std(dim=0, correction=0).mean()),
+    }
+
+
+@torch.inference_mode()
+def draw_interpolations(
+    file: Path, glow: Glow, shards: ShardSet, how: SamplesParams, seed: int
+) -> None:
+    """A row per pair of test images: the straight line between their latents."""
+    device = next(glow.parameters()).device
+    levels, _ = shards.load("test", 2 * how.n_interpolations)
+    generator = torch.Generator(device).manual_seed(seed)
+    latents = glow.encode(dequantize(levels.to(device), glow.config.n_bits, generator))
+    rows = []
+    for pair in range(len(levels) // 2):
+        start = latents.images(slice(2 * pair, 2 * pair + 1))
+        end = latents.images(slice(2 * pair + 1, 2 * pair + 2))
+        line = glow.decode(interpolate(start, end, how.interpolation_steps))
+        rows.append(to_bytes(line, glow.config.n_bits))
+    save_grid(file, rows)
+
+
+def command(
+    shards: Annotated[Path, typer.Argument(help="folder of shards")],
+    model: Annotated[Path, typer.Argument(help="folder of the trained model")],
+    grids: Annotated[Path, typer.Argument(help="folder to write PNGs to")],
+    metrics: Annotated[Path, typer.Argument(help="JSON file to write")],
+) -> None:
+    """Draw samples at every temperature, and interpolations.
+
+    Example: python -m stages.samples data/shards models/glow results/samples results/samples.json
+    """
+    params = load_params()
+    how = params.samples
+    glow, data = load_model(model), ShardSet.open(shards)
+    report: dict[str, Any] = {}
+    rows, files = [], {}
+    with (
+        fresh_folder(grids) as folder,
+        progress("samples", len(how.temperatures) * how.n_images, "images") as advance,
+    ):
+        for temperature in how.temperatures:
+            x = draw(glow, how.n_images, temperature, params.seed, how.batch_size)
+            images = to_bytes(x, glow.config.n_bits)
+            files[temperature] = f"temperature-{temperature:.2f}.png"
+            save_grid(folder / files[temperature], square(images))
+            rows.append(images[:ROW])
+            numbers = statistics(glow, x)
+            report[f"{temperature:g}"] = {k: round(v, 6) for k, v in numbers.items()}
+            advance(how.n_images)
+        labels = [f"T = {temperature:g}" for temperature in how.temperatures]
+        save_grid(folder / "temperatures.png", rows, labels)
+        draw_interpolations(folder / "interpolation.png", glow, data, how, params.seed)
+    write_json(metrics, report)
+    fingerprint = read_about(model)["fingerprint"]
+    config = glow.config
+    about = {
+        name: getattr(config, name)
+        for name in ("depth", "n_levels", "hidden_channels", "coupling", "permutation", "n_bits")
+    }
+    for temperature, file in files.items():
+        with tracking.temperature_run(fingerprint, temperature, about) as tracked:
+            tracked.metrics(report[f"{temperature:g}"])
+            tracked.image(grids / file, key="samples")
+    with tracking.same_run(fingerprint) as tracked:
+        tracked.image(grids / "temperatures.png", key="temperatures")
+        tracked.image(grids / "interpolation.png", key="interpolation")
+
+
+if __name__ == "__main__":
+    run(lambda: typer.run(command))

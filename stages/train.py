@@ -1,0 +1,209 @@
+"""DVC stage `train`: shards -> a trained Glow, resumed where a former run was stopped."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import pandas as pd
+import torch
+import typer
+from torch import Tensor
+
+from glow import Glow, GlowConfig, bits_per_dim, dequantize, save_glow
+from glow.trainer import NonFiniteLoss, StepReport, TrainConfig, Trainer
+from stages import tracking
+from stages.batches import Batches
+from stages.distributed import process_group, rank, relaunch_under_torchrun, world_size
+from stages.errors import InputError, StageError, run
+from stages.outputs import fresh_folder, write_json, write_text
+from stages.params import ModelParams, TrainParams, load_params
+from stages.progress import progress
+from stages.shards import ShardSet
+
+VALID_BATCH = 100
+
+
+def fingerprint(seed: int, model: ModelParams, train: TrainParams, checksum: str) -> str:
+    """A hash of all that decides the trained weights, by which stages find the training's run."""
+    parts = [seed, model.model_dump(), train.model_dump(exclude={"checkpoint_minutes"}), checksum]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@torch.no_grad()
+def mean_bits_per_dim(glow: Glow, levels: Tensor, seed: int) -> float:
+    """Mean over images, with the same noise each time it is called."""
+    generator = torch.Generator(levels.device).manual_seed(seed)
+    bits = [
+        bits_per_dim(
+            glow.log_prob(dequantize(batch, glow.config.n_bits, generator)),
+            glow.config.n_dims,
+            glow.config.n_bits,
+        )
+        for batch in levels.split(VALID_BATCH)
+    ]
+    return float(torch.cat(bits).mean())
+
+
+@dataclass
+class Curves:
+    """The learning curves, one row per validation; kept beside the checkpoint for a resume."""
+
+    file: Path
+    rows: list[dict[str, float]]
+
+    @classmethod
+    def resume(cls, file: Path, step: int) -> "Curves":
+        """The rows up to the step of the checkpoint."""
+        rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        return cls(file, [row for row in rows if row["step"] <= step])
+
+    def add(self, row: dict[str, float]) -> None:
+        """One more row, on disk at once."""
+        self.rows.append(row)
+        write_text(self.file, json.dumps(self.rows))
+
+
+def _start(
+    shards: ShardSet, model: ModelParams, train: TrainParams, seed: int, batches: Batches
+) -> Trainer:
+    torch.manual_seed(seed)
+    try:
+        config = GlowConfig(
+            image_size=shards.image_size,
+            n_bits=shards.n_bits,
+            backprop=train.backprop,
+            **model.model_dump(),
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    glow = Glow(config)
+    for parameter in glow.parameters():
+        parameter.data = parameter.data.to(batches.levels.device)
+    glow.to(batches.levels.device)
+    generator = torch.Generator(batches.levels.device).manual_seed(seed)
+    share = -(-train.initialize_images // world_size())
+    first = batches.levels[rank() * share : (rank() + 1) * share]
+    glow.initialize(dequantize(first, config.n_bits, generator))
+    fields = TrainConfig.__dataclass_fields__
+    return Trainer(glow, TrainConfig(**train.model_dump(include=set(fields))), seed=seed)
+
+
+def _on_signal(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out: "Outs") -> None:
+    """Trains to the end, or leaves a checkpoint to go on from."""
+    name = fingerprint(seed, model, how, shards.checksum)
+    cache = Path(os.environ.get("DVC_ROOT", ".")) / ".cache" / "checkpoints" / name
+    checkpoint = cache / "trainer.safetensors"
+    main = rank() == 0
+    with process_group() as device:
+        batches = Batches.load(
+            shards, how.batch_size, seed=seed, rank=rank(), world_size=world_size(), device=device
+        )
+        valid, _ = shards.load("valid", how.valid_images)
+        valid = valid.to(device)
+        trainer = _start(shards, model, how, seed, batches)
+        resumed = trainer.resume(checkpoint)
+        curves = Curves.resume(cache / "curves.json", trainer.step)
+        parameters = sum(parameter.numel() for parameter in trainer.glow.parameters())
+        if resumed and main:
+            print(f"goes on from step {trainer.step}, kept in {checkpoint}", flush=True)
+        about = {"seed": seed, "model": model.model_dump(), "train": how.model_dump()}
+        with (
+            tracking.training_run(name, about) as report,
+            progress("train", how.steps * how.batch_size, "images",
+                     start=trainer.step * how.batch_size) as advance,
+        ):
+            saved, began, losses = time.monotonic(), time.monotonic(), []
+            try:
+                for step in trainer.train(batches):
+                    losses.append(step)
+                    advance(how.batch_size, f"{step.bits_per_dim:.3f} bits/dim")
+                    if step.step % how.valid_every == 0 or step.step == how.steps:
+                        row = _row(losses, mean_bits_per_dim(trainer.ema_glow, valid, seed))
+                        rate = len(losses) * how.batch_size / (time.monotonic() - began)
+                        report.metrics({**row, "images_per_second": rate}, step.step)
+                        began, losses = time.monotonic(), []
+                        if main:
+                            curves.add(row)
+                    if main and time.monotonic() - saved > 60 * how.checkpoint_minutes:
+                        trainer.save(checkpoint)
+                        saved = time.monotonic()
+            except NonFiniteLoss as error:
+                if main:
+                    trainer.save(checkpoint.with_name("before_non_finite.safetensors"))
+                kept = f"; the weights before it are kept in {cache}"
+                raise StageError(f"training stopped: {error}{kept}") from None
+            except SystemExit:
+                if main:
+                    trainer.save(checkpoint)
+                raise
+            if main:
+                about = {"fingerprint": name, "data": shards.checksum, "step": trainer.step}
+                with fresh_folder(out.model) as folder:
+                    save_glow(trainer.ema_glow, folder, about=about)
+                frame = pd.DataFrame(curves.rows).astype({"step": int})
+                write_text(out.curves, frame.to_csv(index=False, float_format="%.6g"))
+                write_json(
+                    out.metrics,
+                    {
+                        "bits_per_dim": round(float(frame["bits_per_dim"].iloc[-1]), 6),
+                        "valid_bits_per_dim": round(float(frame["valid_bits_per_dim"].iloc[-1]), 6),
+                        "steps": trainer.step,
+                        "parameters": parameters,
+                    },
+                )
+                report.metrics({"parameters": parameters})
+                report.artifact(out.curves)
+                report.model(out.model)
+                shutil.rmtree(cache, ignore_errors=True)
+
+
+def _row(losses: list[StepReport], valid: float) -> dict[str, float]:
+    return {
+        "step": losses[-1].step,
+        "bits_per_dim": sum(step.bits_per_dim for step in losses) / len(losses),
+        "valid_bits_per_dim": valid,
+        "grad_norm": sum(step.grad_norm for step in losses) / len(losses),
+        "learning_rate": losses[-1].learning_rate,
+    }
+
+
+@dataclass(frozen=True)
+class Outs:
+    """What the stage writes."""
+
+    model: Path
+    metrics: Path
+    curves: Path
+
+
+def command(
+    shards: Annotated[Path, typer.Argument(help="folder of shards, of preprocess")],
+    model: Annotated[Path, typer.Argument(help="folder to write the model to")],
+    metrics: Annotated[Path, typer.Argument(help="JSON file to write")],
+    curves: Annotated[Path, typer.Argument(help="CSV file to write: learning curves")],
+) -> None:
+    """Train a Glow on shards; GLOW_NPROC processes, by default one per GPU.
+
+    Example: python -m stages.train data/shards models/glow results/train.json results/curves.csv
+    """
+    params = load_params()
+    data = ShardSet.open(shards)
+    relaunch_under_torchrun("stages.train")
+    signal.signal(signal.SIGTERM, _on_signal)
+    outs = Outs(model, metrics, curves)
+    train(data, params.model, params.train, params.seed, outs)
+
+
+if __name__ == "__main__":
+    run(lambda: typer.run(command))
