@@ -1,4 +1,4 @@
-"""Glow: an exact-likelihood image model (Kingma & Dhariwal 2018). Imports torch and safetensors."""
+"""Glow: an exact-likelihood image model (Kingma & Dhariwal 2018)."""
 
 from glow.bits import bits_per_dim, dequantize, quantize, to_levels, to_pixels
 from glow.checkpoint import load_glow, read_about, save_glow

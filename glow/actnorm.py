@@ -28,18 +28,18 @@ class ActNorm(Bijection):
         return LOG_SCALE_FACTOR * self.logs
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, C, H, W), log_det (B,)."""
+        """Z (B, C, H, W), log_det (B,)."""
         z = (x + _per_channel(self.bias)) * _per_channel(self.log_scale.exp())
         return z, self._log_det(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), log_det (B,)."""
+        """X (B, C, H, W), log_det (B,)."""
         x = z * _per_channel((-self.log_scale).exp()) - _per_channel(self.bias)
         return x, -self._log_det(z)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> Tensor:
-        """bias = -mean(x), 3 logs = -log(std(x) + 1e-6), both over B, H and W."""
+        """Bias = -mean(x), 3 logs = -log(std(x) + 1e-6), both over B, H and W."""
         mean = _mean_over_processes(x.mean(dim=(0, 2, 3)))
         variance = _mean_over_processes((x - _per_channel(mean)).square().mean(dim=(0, 2, 3)))
         self.bias.copy_(-mean)

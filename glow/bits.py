@@ -7,7 +7,7 @@ D log 2^n (Theis et al. 2016; Glow, section 2).
 """
 
 import math
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,12 +19,12 @@ Bytes = TypeVar("Bytes", Tensor, NDArray[np.uint8])
 
 def to_levels(pixels: Bytes, n_bits: int) -> Bytes:
     """floor(pixel / 2^(8 - n)): 8-bit pixels to n-bit levels, uint8, any shape."""
-    return pixels >> (8 - n_bits)
+    return cast(Bytes, pixels >> (8 - n_bits))
 
 
 def to_pixels(levels: Bytes, n_bits: int) -> Bytes:
-    """level * 2^(8 - n): n-bit levels to 8-bit pixels, uint8, any shape."""
-    return levels << (8 - n_bits)
+    """Level * 2^(8 - n): n-bit levels to 8-bit pixels, uint8, any shape."""
+    return cast(Bytes, levels << (8 - n_bits))
 
 
 def dequantize(levels: Tensor, n_bits: int, generator: torch.Generator | None = None) -> Tensor:
@@ -44,7 +44,7 @@ def quantize(x: Tensor, n_bits: int) -> Tensor:
 
 
 def bits_per_dim(log_prob: Tensor, n_dims: int, n_bits: int) -> Tensor:
-    """n - log p(x) / (D ln 2): what the discrete n-bit image costs per channel and pixel.
+    """N - log p(x) / (D ln 2): what the discrete n-bit image costs per channel and pixel.
 
     Args:
         log_prob: of the continuous density on [-0.5, 0.5)^D, nats, any shape.

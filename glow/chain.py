@@ -20,13 +20,15 @@ class Chain(Bijection):
             from the outputs, at the price of a second forward and an inverse pass.
     """
 
-    def __init__(self, bijections: Iterable[Bijection], *, backprop: Backprop = "autograd") -> None:
+    def __init__(
+        self, bijections: Iterable[Bijection], *, backprop: Backprop = "autograd"
+    ) -> None:
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
         self.backprop = backprop
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z = f_n(... f_1(x)), log_det (B,)."""
+        """Z = f_n(... f_1(x)), log_det (B,)."""
         if self.backprop == "reversible" and self.training:
             return reversible_forward(self.bijections, x)
         log_det = x.new_zeros(len(x))
@@ -36,7 +38,7 @@ class Chain(Bijection):
         return x, log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """x = f_1^-1(... f_n^-1(z)), log_det (B,)."""
+        """X = f_1^-1(... f_n^-1(z)), log_det (B,)."""
         log_det = z.new_zeros(len(z))
         for bijection in reversed(self.bijections):
             z, term = bijection.inverse(z)  # type: ignore[operator]  # ModuleList yields Module

@@ -78,5 +78,3 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not {"config", "about"} <= described.keys():
         raise ValueError(f"{folder / CONFIG} lacks 'config' or 'about'; it is not of save_glow")
     return described
-
-

@@ -22,7 +22,7 @@ class EdgeConv3x3(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels + 1, 3, 3) * std)
 
     def append_to_input(self, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-        """scale * conv(x) + bias, for an input narrower than the output."""
+        """Scale * conv(x) + bias, for an input narrower than the output."""
         weight = self.weight * scale[:, None, None, None]
         edge = weight[:, -1:]
         kernel = torch.cat((weight[:, :-1], -edge), dim=1)
@@ -30,7 +30,7 @@ class EdgeConv3x3(nn.Module):
         return F.conv2d(x, _nhwc(kernel), bias + edge.sum(dim=(1, 2, 3)), padding=1)
 
     def add_to_output(self, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-        """scale * conv(x) + bias, for an input wider than the output."""
+        """Scale * conv(x) + bias, for an input wider than the output."""
         weight = self.weight * scale[:, None, None, None]
         edge = weight[:, -1:]
         response = F.conv2d(torch.ones_like(x[:1, :1]), edge, padding=1)
@@ -39,7 +39,7 @@ class EdgeConv3x3(nn.Module):
 
 
 class ZeroConv3x3(nn.Module):
-    """y = (conv(x) + bias) * exp(3 logs), all zero at the start, so that training starts gently."""
+    """y = (conv(x) + bias) * exp(3 logs), zero at the start: gently."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -17,12 +17,12 @@ class AdditiveCoupling(Bijection):
         self.conditioner = Conditioner(half, hidden_channels, channels - half)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, C, H, W), log_det (B,)."""
+        """Z (B, C, H, W), log_det (B,)."""
         x1, x2 = _halves(x)
         return torch.cat((x1, x2 + self.conditioner(x1)), dim=1), x.new_zeros(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), log_det (B,)."""
+        """X (B, C, H, W), log_det (B,)."""
         z1, z2 = _halves(z)
         return torch.cat((z1, z2 - self.conditioner(z1)), dim=1), z.new_zeros(len(z))
 
@@ -46,14 +46,14 @@ class AffineCoupling(Bijection):
         self.conditioner = Conditioner(half, hidden_channels, 2 * (channels - half))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, C, H, W), log_det (B,)."""
+        """Z (B, C, H, W), log_det (B,)."""
         x1, x2 = _halves(x)
         shift, log_scale = self._shift_and_log_scale(x1)
         z2 = (x2 + shift) * log_scale.exp()
         return torch.cat((x1, z2), dim=1), log_scale.sum(dim=(1, 2, 3))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), log_det (B,)."""
+        """X (B, C, H, W), log_det (B,)."""
         z1, z2 = _halves(z)
         shift, log_scale = self._shift_and_log_scale(z1)
         x2 = z2 * (-log_scale).exp() - shift

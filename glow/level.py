@@ -31,14 +31,14 @@ class FlowStep(Bijection):
         self.coupling = coupling
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, C, H, W), log_det (B,)."""
+        """Z (B, C, H, W), log_det (B,)."""
         matrix = self.permutation.matrix() * self.actnorm.log_scale.exp()
         y = F.conv2d(x, matrix[:, :, None, None], matrix @ self.actnorm.bias)
         z, log_det = self.coupling(y)
         return z, log_det + self._log_det_of_matrix(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), log_det (B,)."""
+        """X (B, C, H, W), log_det (B,)."""
         y, log_det = self.coupling.inverse(z)
         unscale = (-self.actnorm.log_scale).exp()
         matrix = self.permutation.inverse_matrix() * unscale[:, None]
@@ -56,7 +56,7 @@ class FlowStep(Bijection):
 
 
 class Split(nn.Module):
-    """The second half of the channels leaves as latents, standardised given the half that stays."""
+    """The second half of the channels leaves as latents, standardised given the other half."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

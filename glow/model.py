@@ -1,5 +1,6 @@
 """Glow: the multi-scale flow, its exact log-likelihood, and sampling."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,14 +12,23 @@ from glow.chain import Backprop
 from glow.coupling import AdditiveCoupling, AffineCoupling
 from glow.latents import Latents
 from glow.level import FlowStep, Level, Split
-from glow.permutation import InvertibleConv1x1, InvertibleConv1x1LU, Reverse, Shuffle
+from glow.permutation import (
+    InvertibleConv1x1,
+    InvertibleConv1x1LU,
+    Permutation,
+    Reverse,
+    Shuffle,
+)
 from glow.prior import GaussianPrior
 
 Coupling = Literal["additive", "affine"]
 PermutationName = Literal["reverse", "shuffle", "conv1x1", "conv1x1_lu"]
 
-COUPLINGS = {"additive": AdditiveCoupling, "affine": AffineCoupling}
-PERMUTATIONS = {
+COUPLINGS: dict[str, Callable[[int, int], AdditiveCoupling | AffineCoupling]] = {
+    "additive": AdditiveCoupling,
+    "affine": AffineCoupling,
+}
+PERMUTATIONS: dict[str, Callable[[int], Permutation]] = {
     "reverse": Reverse,
     "shuffle": Shuffle,
     "conv1x1": InvertibleConv1x1,
@@ -65,7 +75,11 @@ class GlowConfig:
                 f"image_size is {self.image_size}, expected a multiple of {2**self.n_levels}, "
                 f"because each of n_levels = {self.n_levels} levels halves the side"
             )
-        choices = (("coupling", Coupling), ("permutation", PermutationName), ("backprop", Backprop))
+        choices = (
+            ("coupling", Coupling),
+            ("permutation", PermutationName),
+            ("backprop", Backprop),
+        )
         for name, kind in choices:
             if getattr(self, name) not in get_args(kind):
                 expected = ", ".join(get_args(kind))
@@ -119,7 +133,7 @@ class Glow(nn.Module):
                 channels //= 2
         self.levels = nn.ModuleList(levels)
         self.top = GaussianPrior(channels, context="learned" if config.learn_top else "none")
-        self.register_buffer("initialized", torch.tensor(False))
+        self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
@@ -135,14 +149,14 @@ class Glow(nn.Module):
             x = level.steps.initialize(level.squeeze(x)[0])
             if level.split is not None:
                 x = x.chunk(2, dim=1)[0]
-        self.initialized.fill_(True)
+        self.initialized.logical_not_()
 
     def forward(self, x: Tensor) -> Tensor:
         """`log_prob(x)`."""
         return self.log_prob(x)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) of the continuous density, (B,), nats; x is (B, C, H, W) in [-0.5, 0.5)."""
+        """Log p(x) of the continuous density, (B,), nats; x is (B, C, H, W) in [-0.5, 0.5)."""
         return self._encode(x)[1]
 
     def encode(self, x: Tensor) -> Latents:
@@ -164,7 +178,7 @@ class Glow(nn.Module):
     def sample(
         self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        """n images, (n, C, H, W), continuous, not clipped.
+        """N images, (n, C, H, W), continuous, not clipped.
 
         Args:
             n: how many.

@@ -30,11 +30,11 @@ class Permutation(Bijection):
         return torch.linalg.inv(matrix.double()).to(matrix)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, C, H, W), log_det (B,)."""
+        """Z (B, C, H, W), log_det (B,)."""
         return F.conv2d(x, self.matrix()[:, :, None, None]), self._log_det(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), log_det (B,)."""
+        """X (B, C, H, W), log_det (B,)."""
         return F.conv2d(z, self.inverse_matrix()[:, :, None, None]), -self._log_det(z)
 
     def _log_det(self, x: Tensor) -> Tensor:

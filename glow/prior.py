@@ -35,14 +35,14 @@ class GaussianPrior(nn.Module):
             self.log_std = nn.Parameter(torch.zeros(channels))
 
     def forward(self, z: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """eps (B, C, H, W) and log p(z | kept), (B,), in nats."""
+        """Eps (B, C, H, W) and log p(z | kept), (B,), in nats."""
         mean, log_std = self._mean_and_log_std(z, kept)
         eps = (z - mean) * (-log_std).exp()
         log_density = -0.5 * eps.square() - log_std - LOG_SQRT_2PI
         return eps, log_density.sum(dim=(1, 2, 3))
 
     def inverse(self, eps: Tensor, kept: Tensor | None = None) -> Tensor:
-        """z = mean + std * eps, (B, C, H, W)."""
+        """Z = mean + std * eps, (B, C, H, W)."""
         mean, log_std = self._mean_and_log_std(eps, kept)
         return mean + log_std.exp() * eps
 

@@ -20,7 +20,7 @@ def reversible_forward(bijections: Iterable[nn.Module], x: Tensor) -> tuple[Tens
     """
     chain = list(bijections)
     parameters = [p for bijection in chain for p in bijection.parameters()]
-    z, log_det = _Reversible.apply(chain, x, *parameters)  # type: ignore[no-untyped-call]
+    z, log_det = _Reversible.apply(chain, x, *parameters)
     return z, log_det
 
 

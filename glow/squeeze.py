@@ -8,13 +8,13 @@ from glow.bijection import Bijection
 
 
 class Squeeze(Bijection):
-    """(B, C, H, W) -> (B, 4C, H/2, W/2), channel c*4 + row*2 + column; log_det = 0 (section 3.6)."""
+    """(B, C, H, W) -> (B, 4C, H/2, W/2), channel c*4 + row*2 + column; log_det = 0."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, 4C, H/2, W/2), log_det (B,)."""
+        """Z (B, 4C, H/2, W/2), log_det (B,)."""
         z = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
         return z, x.new_zeros(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), log_det (B,)."""
+        """X (B, C, H, W), log_det (B,)."""
         return F.pixel_shuffle(z, 2), z.new_zeros(len(z))

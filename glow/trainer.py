@@ -89,10 +89,13 @@ class Trainer:
         self.ema, _ = _flatten_into_views(self.ema_glow)
         self.weights, self.gradients = _flatten_into_views(glow)
         self.weights.grad = self.gradients
-        adamax = config.optimizer == "adamax"
-        optimizer = torch.optim.Adamax if adamax else torch.optim.AdamW
-        options = {} if adamax else {"weight_decay": 0.0}
-        self.optimizer = optimizer([self.weights], lr=config.learning_rate, **options)
+        self.optimizer: torch.optim.Optimizer
+        if config.optimizer == "adamax":
+            self.optimizer = torch.optim.Adamax([self.weights], lr=config.learning_rate)
+        else:
+            self.optimizer = torch.optim.AdamW(
+                [self.weights], lr=config.learning_rate, weight_decay=0.0
+            )
 
     def train(self, batch_at: Callable[[int], Tensor]) -> Iterator[StepReport]:
         """Trains up to `config.steps`, yielding after every update.
@@ -113,7 +116,7 @@ class Trainer:
         x = dequantize(levels, model.n_bits, generator)
         loss = bits_per_dim(self.glow(x), model.n_dims, model.n_bits).mean()
         self.gradients.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         loss = loss.detach()
         if _world_size() > 1:
             for tensor in (self.gradients, loss):
@@ -148,7 +151,7 @@ class Trainer:
     def resume(self, file: Path) -> bool:
         """Goes on from what `save` wrote; False where there is nothing, or nothing whole."""
         try:
-            with safe_open(file, framework="pt") as stored:  # type: ignore[no-untyped-call]
+            with safe_open(file, framework="pt") as stored:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
                 self.step = int(json.loads(stored.metadata()["trainer"])["step"])
         except (FileNotFoundError, SafetensorError):

@@ -43,8 +43,12 @@ def gather(
 
 
 def table(
-    glow: Glow, shards: ShardSet, statistics: AttributeStatistics, vectors: Tensor,
-    generator: torch.Generator, batch_size: int,
+    glow: Glow,
+    shards: ShardSet,
+    statistics: AttributeStatistics,
+    vectors: Tensor,
+    generator: torch.Generator,
+    batch_size: int,
 ) -> pd.DataFrame:
     """A row per attribute; the probe is the projection on its vector, on validation images."""
     levels, present = shards.load("valid")
@@ -67,7 +71,11 @@ def table(
 
 @torch.inference_mode()
 def draw_edits(
-    folder: Path, glow: Glow, shards: ShardSet, vectors: Tensor, how: AttributesParams,
+    folder: Path,
+    glow: Glow,
+    shards: ShardSet,
+    vectors: Tensor,
+    how: AttributesParams,
     generator: torch.Generator,
 ) -> list[Path]:
     """A PNG per attribute: a face without it per row, from the test split, an alpha per column."""

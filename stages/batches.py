@@ -25,7 +25,13 @@ class Batches:
 
     @classmethod
     def load(
-        cls, shards: ShardSet, batch_size: int, *, seed: int, rank: int, world_size: int,
+        cls,
+        shards: ShardSet,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int,
+        world_size: int,
         device: torch.device,
     ) -> "Batches":
         """Reads the training split; InputError where it is smaller than one batch."""

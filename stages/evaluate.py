@@ -36,7 +36,7 @@ def bits_of_images(
 
 @torch.inference_mode()
 def reconstruction_error(glow: Glow, levels: Tensor, generator: torch.Generator) -> float:
-    """max |x - decode(encode(x))|, in quantisation steps: below 0.5 it returns the very pixels."""
+    """Max |x - decode(encode(x))|, in quantisation steps: below 0.5 it returns the very pixels."""
     x = dequantize(levels, glow.config.n_bits, generator)
     error = (glow.decode(glow.encode(x)) - x).abs().max()
     return float(error) * 2**glow.config.n_bits
@@ -126,7 +126,9 @@ def command(
         tracked.artifact(likelihoods)
     bad = {split: report[split]["non_finite"] for split in SPLITS if report[split]["non_finite"]}
     if bad:
-        raise StageError(f"log-likelihoods that are not finite, by split: {bad}; see {likelihoods}")
+        raise StageError(
+            f"log-likelihoods that are not finite, by split: {bad}; see {likelihoods}"
+        )
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def _lines(file: Path, error: ValidationError) -> list[str]:
 
 
 def _expected(message: str) -> str:
-    return message[0].lower() + message[1:].replace("Input should", "expected")
+    return message.replace("Input should be", "expected")
 
 
 def _is_a_float_read_as_text(problem: Any) -> bool:  # noqa: ANN401 - pydantic's error dict

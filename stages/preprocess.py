@@ -74,9 +74,7 @@ def _good_ones(
         advance()
         if levels is None:
             if data.on_error == "raise":
-                raise InputError(
-                    f"{entry.name}: {trouble}; remove it, or set data.on_error: skip"
-                )
+                raise InputError(f"{entry.name}: {trouble}; remove it, or set data.on_error: skip")
             report.skipped[entry.name] = trouble
             continue
         report.positives.update(name for name, present in attributes.items() if present)

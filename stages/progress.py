@@ -24,7 +24,8 @@ LOG_SECONDS = 15.0
 class Advance(Protocol):
     """Says that `count` more are done, and what else is worth a look."""
 
-    def __call__(self, count: int = 1, note: str = "") -> None: ...
+    def __call__(self, count: int = 1, note: str = "") -> None:
+        """Counts on."""
 
 
 class _Rate(ProgressColumn):
@@ -40,7 +41,9 @@ def progress(title: str, total: int, unit: str, *, start: int = 0) -> Iterator[A
     if sys.stderr.isatty():
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate()
         with Progress(
-            *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+            *columns,
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
         ) as bar:
             task = bar.add_task(title, total=total, completed=start, unit=unit, note="")

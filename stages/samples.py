@@ -22,7 +22,7 @@ ROW = 12  # images of a temperature in the grid that compares them
 
 @torch.inference_mode()
 def draw(glow: Glow, n: int, temperature: float, seed: int, batch_size: int) -> Tensor:
-    """n samples; the same noise at every temperature, so that columns can be compared."""
+    """N samples; the same noise at every temperature, so that columns can be compared."""
     device = next(glow.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     sizes = [min(batch_size, n - start) for start in range(0, n, batch_size)]

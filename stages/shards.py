@@ -112,7 +112,7 @@ class ShardSet:
             yield from self._read(self.folder / split / name, int(about["count"]))
 
     def load(self, split: str, limit: int | None = None) -> tuple[Tensor, Tensor]:
-        """A whole split, or its first images: levels (N, C, H, W) uint8, attributes (N, A) bool."""
+        """A split or its first images: levels (N, C, H, W) uint8, attributes (N, A) bool."""
         count = min(self.count(split), limit or self.count(split))
         levels = torch.empty(count, 3, self.image_size, self.image_size, dtype=torch.uint8)
         attributes = torch.zeros(count, len(self.attribute_names), dtype=torch.bool)
@@ -138,6 +138,4 @@ class ShardSet:
         except (tarfile.TarError, ValueError, KeyError, EOFError) as error:
             raise InputError(f"shard {shard} is damaged ({error}); {remedy}") from None
         if found != expected:
-            raise InputError(
-                f"shard {shard} holds {found} images, expected {expected}: it lost its end; {remedy}"
-            )
+            raise InputError(f"shard {shard} holds {found} images, expected {expected}; {remedy}")

@@ -120,8 +120,9 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
         about = {"seed": seed, "model": model.model_dump(), "train": how.model_dump()}
         with (
             tracking.training_run(name, about) as report,
-            progress("train", how.steps * how.batch_size, "images",
-                     start=trainer.step * how.batch_size) as advance,
+            progress(
+                "train", how.steps * how.batch_size, "images", start=trainer.step * how.batch_size
+            ) as advance,
         ):
             saved, began, losses = time.monotonic(), time.monotonic(), []
             try:
@@ -157,7 +158,9 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
                     out.metrics,
                     {
                         "bits_per_dim": round(float(frame["bits_per_dim"].iloc[-1]), 6),
-                        "valid_bits_per_dim": round(float(frame["valid_bits_per_dim"].iloc[-1]), 6),
+                        "valid_bits_per_dim": round(
+                            float(frame["valid_bits_per_dim"].iloc[-1]), 6
+                        ),
                         "steps": trainer.step,
                         "parameters": parameters,
                     },

@@ -42,7 +42,7 @@ class RawImage:
 
 
 class Source(Protocol):
-    """A data set that can be listed cheaply and read image by image, in any process (picklable)."""
+    """A data set that is listed cheaply and read image by image, in any process (picklable)."""
 
     @property
     def credit(self) -> str:

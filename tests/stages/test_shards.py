@@ -1,0 +1,93 @@
+"""Shards: what was written is what is read, and damage is noticed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, tiny
+
+from stages.errors import InputError
+from stages.preprocess import preprocess
+from stages.shards import SPLITS, ShardSet
+from stages.sources.avatars import ATTRIBUTES
+
+
+def a_copy(shards: ShardSet, folder: Path) -> ShardSet:
+    shutil.copytree(shards.folder, folder, dirs_exist_ok=True)
+    return ShardSet.open(folder)
+
+
+def first_shard(shards: ShardSet) -> Path:
+    return sorted((shards.folder / "train").glob("*.tar"))[0]
+
+
+def test_every_image_is_in_one_split_once(shards: ShardSet) -> None:
+    names = [sample.name for split in SPLITS for sample in shards.samples(split)]
+    assert sorted(names) == [f"avatar-{index:08d}" for index in range(96)]
+    assert sum(shards.count(split) for split in SPLITS) == 96
+
+
+def test_levels_have_the_bits_they_say(shards: ShardSet) -> None:
+    levels, attributes = shards.load("train")
+    assert levels.shape == (shards.count("train"), 3, 8, 8)
+    assert attributes.shape == (shards.count("train"), len(ATTRIBUTES))
+    assert 16 < int(levels.max()) < 32
+
+
+def test_the_same_bytes_from_any_number_of_processes(
+    shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOW_WORKERS", "1")
+    params = tiny(**SMALL)
+    manifest = preprocess(params.data, params.seed, tmp_path)
+    assert manifest == shards.manifest
+    again = first_shard(ShardSet(tmp_path, manifest)).read_bytes()
+    assert again == first_shard(shards).read_bytes()
+
+
+def test_another_seed_gives_other_faces(shards: ShardSet, tmp_path: Path) -> None:
+    params = tiny(**SMALL)
+    assert preprocess(params.data, 1, tmp_path)["checksum"] != shards.checksum
+
+
+def test_an_epoch_changes_the_order_and_nothing_else(shards: ShardSet) -> None:
+    plain = [sample.name for sample in shards.samples("train")]
+    orders = [[s.name for s in shards.samples("train", epoch_seed=f"0-{e}")] for e in range(8)]
+    assert all(sorted(order) == sorted(plain) for order in orders)
+    assert any(order != plain for order in orders)
+
+
+def test_a_truncated_shard_is_named(shards: ShardSet, tmp_path: Path) -> None:
+    broken = a_copy(shards, tmp_path)
+    shard = first_shard(broken)
+    content = shard.read_bytes()
+    shard.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=rf"{shard.name} (holds|is damaged)"):
+        broken.load("train")
+
+
+def test_a_corrupt_shard_is_named(shards: ShardSet, tmp_path: Path) -> None:
+    broken = a_copy(shards, tmp_path)
+    shard = first_shard(broken)
+    shard.write_bytes(b"\xff" * shard.stat().st_size)
+    with pytest.raises(InputError, match=shard.name):
+        broken.load("train")
+
+
+def test_a_missing_shard_is_named(shards: ShardSet, tmp_path: Path) -> None:
+    broken = a_copy(shards, tmp_path)
+    first_shard(broken).unlink()
+    with pytest.raises(InputError, match="is missing; `dvc checkout"):
+        broken.load("train")
+
+
+def test_a_folder_without_shards_says_what_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="dvc repro preprocess"):
+        ShardSet.open(tmp_path)
+
+
+def test_loading_gives_the_same_as_streaming(shards: ShardSet) -> None:
+    levels, _ = shards.load("test", 5)
+    streamed = [sample.levels for sample, _ in zip(shards.samples("test"), range(5), strict=False)]
+    assert torch.equal(levels, torch.stack(streamed))

@@ -1,0 +1,115 @@
+"""The rules of the house: which way imports point, and that dvc.yaml says what the code reads."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.params import Params
+
+ROOT = Path(__file__).resolve().parents[1]
+PIPELINE_ONLY = {"prefect"}
+STAGES_ONLY = {"mlflow", "webdataset", "dvc", "ruamel", "yaml", "pandas", "prefect"}
+STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+REPORTS_ONLY = {"stages/tracking.py"}  # MLflow: changes no output, so it re-runs nothing
+
+
+def imports(file: Path) -> set[str]:
+    """Full names of the modules that a file imports, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def roots(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(file)}
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def file_of(module: str) -> Path | None:
+    path = ROOT / Path(*module.split("."))
+    if path.with_suffix(".py").is_file():
+        return path.with_suffix(".py")
+    init = path / "__init__.py"
+    return init if init.is_file() and init.stat().st_size else None
+
+
+def closure(file: Path) -> set[str]:
+    """Our own files that a file needs, directly or not."""
+    seen: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        current = waiting.pop()
+        relative = current.relative_to(ROOT).as_posix()
+        if current in seen or relative in REPORTS_ONLY:
+            continue
+        seen.add(current)
+        waiting += [found for name in imports(current) if (found := file_of(name))]
+    return {path.relative_to(ROOT).as_posix() for path in seen}
+
+
+@pytest.mark.parametrize("file", files("glow"), ids=str)
+def test_glow_knows_nothing_of_the_pipeline(file: Path) -> None:
+    if "apps" not in file.parts:
+        assert not roots(file) & (STAGES_ONLY | {"stages", "pipeline"})
+
+
+@pytest.mark.parametrize("file", files("stages"), ids=str)
+def test_stages_know_neither_prefect_nor_each_other(file: Path) -> None:
+    assert not roots(file) & (PIPELINE_ONLY | {"pipeline", "dvc"})
+    assert not imports(file) & {f"stages.{name}" for name in STAGES}
+
+
+@pytest.mark.parametrize("file", files("pipeline"), ids=str)
+def test_pipeline_knows_the_stages_by_name_only(file: Path) -> None:
+    assert not roots(file) & {"stages", "glow", "torch", "mlflow"}
+
+
+def test_mlflow_is_imported_in_two_files_only() -> None:
+    importers = {
+        file.name
+        for package in ("glow", "stages", "pipeline")
+        for file in files(package)
+        if "mlflow" in roots(file)
+    }
+    assert importers == {"tracking.py", "served_model.py"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_of_a_stage_are_the_files_its_code_needs(stage: str) -> None:
+    deps = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    assert deps == closure(ROOT / "stages" / f"{stage}.py")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_of_a_stage_are_the_sections_its_code_reads(stage: str) -> None:
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
+    read = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "params"
+    }
+    assert read == set(STAGES[stage]["params"])
+    assert read <= set(Params.model_fields)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_paths_in_a_command_are_deps_or_outs(stage: str) -> None:
+    about = STAGES[stage]
+    _, _, module, *paths = about["cmd"].split()
+    assert module == f"stages.{stage}"
+    listed = list(about["deps"])
+    for kind in ("outs", "metrics", "plots"):
+        listed += [out if isinstance(out, str) else next(iter(out)) for out in about.get(kind, [])]
+    assert set(paths) <= set(listed)
