@@ -7,29 +7,37 @@ D log 2^n (Theis et al. 2016; Glow, section 2).
 """
 
 import math
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+NOISE_STEPS = 2**16
+
 Bytes = TypeVar("Bytes", Tensor, NDArray[np.uint8])
 
 
 def to_levels(pixels: Bytes, n_bits: int) -> Bytes:
     """floor(pixel / 2^(8 - n)): 8-bit pixels to n-bit levels, uint8, any shape."""
-    return cast(Bytes, pixels >> (8 - n_bits))
+    levels: Any = pixels >> (8 - n_bits)
+    return levels
 
 
 def to_pixels(levels: Bytes, n_bits: int) -> Bytes:
     """Level * 2^(8 - n): n-bit levels to 8-bit pixels, uint8, any shape."""
-    return cast(Bytes, levels << (8 - n_bits))
+    pixels: Any = levels << (8 - n_bits)
+    return pixels
 
 
 def dequantize(levels: Tensor, n_bits: int, generator: torch.Generator | None = None) -> Tensor:
-    """(level + u) / 2^n - 0.5, u ~ U[0, 1), float32 in [-0.5, 0.5), shape of `levels`."""
+    """(level + u) / 2^n - 0.5, u ~ U[0, 1), float32 in [-0.5, 0.5), shape of `levels`.
+
+    u is a multiple of 2^-16: finer noise would let float32 round level + u up to level + 1.
+    """
     noise = torch.rand(levels.shape, generator=generator, device=levels.device)
+    noise = noise.mul_(NOISE_STEPS).floor_().div_(NOISE_STEPS)
     return (levels + noise) / 2**n_bits - 0.5
 
 

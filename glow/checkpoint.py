@@ -70,11 +70,11 @@ def write_atomically(file: Path, content: bytes) -> None:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        described: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        described: Any = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{folder} has no {CONFIG}; it is not a folder of save_glow") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from None
-    if not {"config", "about"} <= described.keys():
+    if not isinstance(described, dict) or not {"config", "about"} <= described.keys():
         raise ValueError(f"{folder / CONFIG} lacks 'config' or 'about'; it is not of save_glow")
     return described

@@ -48,12 +48,14 @@ class _Reversible(torch.autograd.Function):
                 outputs = list(zip(bijection(x), (grad_z, grad_log_det), strict=True))
             connected = [(out, grad) for out, grad in outputs if out.requires_grad]
             parameters = list(bijection.parameters())
+            trained = [parameter for parameter in parameters if parameter.requires_grad]
             grad_z, *grads = torch.autograd.grad(
                 [out for out, _ in connected],
-                [x, *parameters],
+                [x, *trained],
                 [grad for _, grad in connected],
                 allow_unused=True,
             )
-            of_parameters[:0] = grads
+            found = iter(grads)
+            of_parameters[:0] = [next(found) if p.requires_grad else None for p in parameters]
             z = x.detach()
         return None, grad_z, *of_parameters

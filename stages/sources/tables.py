@@ -42,9 +42,7 @@ def read_attributes(file: Path) -> dict[str, dict[str, bool]]:
                     f"{file} line {line}, column {name}: expected 0, 1 or -1, came {cell!r}; "
                     "correct it"
                 )
-        table[image] = {
-            name: VALUES[cell] for name, cell in zip(names, cells, strict=True)
-        }
+        table[image] = {name: VALUES[cell] for name, cell in zip(names, cells, strict=True)}
     return table
 
 
@@ -88,43 +86,110 @@ def match_rows(file: Path, table: Mapping[str, T], images: Sequence[str]) -> dic
     bases = {image: image.rpartition("/")[2] for image in images}
     rows = {image: image if image in table else base for image, base in bases.items()}
     _refuse(
-        [row for row in table.keys() - set(images) - set(bases.values())],
-        f"{file}: expected only images of the folder, came rows for {{}} that are not there; "
+        f"{file}: expected only images of the folder, came rows without an image:",
+        list(table.keys() - set(images) - set(bases.values())),
         "add the images or delete the rows",
     )
     _refuse(
+        f"{file}: expected a row for every image, came images without a row:",
         [image for image, row in rows.items() if row not in table],
-        f"{file}: expected a row for every image, came none for {{}}; "
         "add the rows or remove the images",
     )
     uses = Counter(rows.values())
     _refuse(
+        f"{file}: expected one image for a row, came images with the same base name:",
         [image for image, row in rows.items() if uses[row] > 1],
-        f"{file}: expected one image for a row, came the same base name of {{}}; "
         "write their paths into the table",
     )
     return {image: table[row] for image, row in rows.items()}
 
 
-def _refuse(names: list[str], message: str) -> None:
+def _refuse(trouble: str, names: list[str], remedy: str) -> None:
     if names:
         shown = ", ".join(sorted(names)[:N_NAMED]) + (", ..." if len(names) > N_NAMED else "")
-        raise InputError(message.format(f"{len(names)} image(s) ({shown})"))
+        raise InputError(f"{trouble} {len(names)} ({shown}); {remedy}")
 
 
 def _attribute_table(file: Path) -> tuple[tuple[str, ...], Rows]:
     lines = _lines(file)
     if lines[0].strip().isdecimal():
-        names = tuple(lines[1].split()) if len(lines) > 1 else ()
         count, found = int(lines[0]), sum(1 for line in lines[2:] if line.strip())
         if count != found:
             raise InputError(
                 f"{file} line 1: expected {count} rows as it says, came {found}; "
                 "copy the file again, or correct the count"
             )
-        header, rows = 2, _whitespace(lines[2:], first=3)
+        number, names, rows = 2, lines[1].split(), _whitespace(lines[2:], first=3)
     else:
         rows = _csv(file, lines)
-        header, (_, *names_read) = next(rows)[0], *next(iter([lines])) if False else (1, [])
-    _check_header(file, header, names)
-    return names, rows
+        number, (_, *names) = next(rows)
+    where = f"{file} line {number}"
+    if not names or set(names) & VALUES.keys():
+        raise InputError(
+            f"{where}: expected a header of the file name and attribute names, separated by "
+            f"commas, came {lines[number - 1][:60]!r}; write it as the first line"
+        )
+    if "" in names:
+        raise InputError(
+            f"{where}: expected a name for every column, came an empty one in column "
+            f"{names.index('') + 2}; name it or delete the column"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{where}: expected different column names, came {twice[0]!r} twice; rename one"
+        )
+    return tuple(names), rows
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise InputError(
+            f"{file}: expected a table, came no such file; copy it there, or set its key in "
+            "data.folder to null"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{file}: expected text in UTF-8, came other bytes; save it as UTF-8"
+        ) from None
+    if not any(line.strip() for line in lines[1:]):
+        raise InputError(f"{file}: expected a header and rows, came no row; fill the table")
+    return lines
+
+
+def _csv(file: Path, lines: list[str]) -> Rows:
+    reader = csv.reader(lines)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells) or reader.line_num == 1:
+                yield reader.line_num, [cell.strip() for cell in cells] or [""]
+    except csv.Error as error:
+        raise InputError(
+            f"{file} line {reader.line_num}: expected CSV, came a line that is not ({error}); "
+            "correct it"
+        ) from None
+
+
+def _whitespace(lines: list[str], first: int) -> Rows:
+    for number, line in enumerate(lines, start=first):
+        if line.strip():
+            yield number, line.split()
+
+
+def _checked(file: Path, rows: Rows, n_cells: int) -> Rows:
+    """Rows with so many cells and a file name that came only once."""
+    seen: dict[str, int] = {}
+    for line, cells in rows:
+        if len(cells) != n_cells:
+            raise InputError(
+                f"{file} line {line}: expected {n_cells} columns, came {len(cells)}; correct it"
+            )
+        if cells[0] in seen:
+            raise InputError(
+                f"{file} line {line}: expected every image once, came {cells[0]!r} again after "
+                f"line {seen[cells[0]]}; delete one"
+            )
+        seen[cells[0]] = line
+        yield line, cells

@@ -53,10 +53,9 @@ def test_quantize_undoes_dequantize_of_every_level(
     x = dequantize(levels, n_bits)
     assert torch.equal(quantize(x, n_bits), levels)
     exact = (levels.double() + u) / 2**n_bits - 0.5
-    torch.testing.assert_close(x.double(), exact, rtol=0, atol=1e-6)
+    torch.testing.assert_close(x.double(), exact, rtol=0, atol=1e-5)
 
 
-@pytest.mark.xfail(reason="level + u rounds up to level + 1 in float32 when u is close to 1")
 @all_bits
 def test_the_largest_noise_stays_in_its_level(
     n_bits: int, monkeypatch: pytest.MonkeyPatch

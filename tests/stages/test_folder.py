@@ -1,0 +1,270 @@
+"""The source `folder`: every kind of image, every crop, and tables that fit or say why not."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image, ImageOps
+
+from stages.errors import InputError
+from stages.params import FolderParams
+from stages.sources.folder import FolderSource
+from stages.sources.source import Entry, Pixels, UnreadableImage
+
+PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "bsds500"
+HEADER = "name,Smiling,Hat\n"
+
+
+def source(folder: Path, size: int = 8, **changes: Any) -> FolderSource:  # noqa: ANN401
+    params = {"path": str(folder), "attributes": None, "splits": None, "crop": "center"}
+    params |= {"tile_size": 4, "tile_scale": 1.0} | changes
+    return FolderSource(FolderParams.model_validate(params), size)
+
+
+def save(file: Path, image: Image.Image | None = None, **options: Any) -> Path:  # noqa: ANN401
+    file.parent.mkdir(parents=True, exist_ok=True)
+    (image or Image.new("RGB", (8, 8), "red")).save(file, **options)
+    return file
+
+
+def pixels(folder: Path, name: str, **changes: Any) -> Pixels:  # noqa: ANN401
+    read = source(folder, **changes).read(Entry(name)).pixels
+    assert read.dtype == np.uint8
+    return read
+
+
+def numbered(width: int, height: int) -> Image.Image:
+    """A pixel's red is its column, its green is its row."""
+    rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+    return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=-1))
+
+
+def names(folder: Path, **changes: Any) -> list[str]:  # noqa: ANN401
+    return [entry.name for entry in source(folder, **changes).entries()]
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "suffix", "expected"),
+    [
+        ("RGB", (10, 20, 30), "png", (10, 20, 30)),
+        ("RGB", (200, 100, 50), "JPG", (200, 100, 50)),
+        ("RGB", (200, 100, 50), "webp", (200, 100, 50)),
+        ("RGBA", (10, 20, 30, 0), "png", (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 51), "png", (204, 204, 204)),
+        ("LA", (7, 0), "png", (255, 255, 255)),
+        ("L", 77, "png", (77, 77, 77)),
+        ("1", 1, "png", (255, 255, 255)),
+        ("I;16", 0x1234, "png", (0x12, 0x12, 0x12)),
+        ("CMYK", (0, 255, 255, 0), "jpeg", (255, 0, 0)),
+    ],
+)
+def test_every_mode_becomes_rgb(
+    tmp_path: Path, mode: str, color: int | tuple[int, ...], suffix: str, expected: tuple[int, ...]
+) -> None:
+    save(tmp_path / f"a.{suffix}", Image.new(mode, (20, 12), color))
+    read = pixels(tmp_path, f"a.{suffix}")
+    assert read.shape == (8, 8, 3)
+    assert np.abs(read.astype(int) - expected).max() <= (0 if suffix == "png" else 3)
+
+
+def test_a_transparent_palette_color_becomes_white(tmp_path: Path) -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 9, 8, 7])
+    save(tmp_path / "opaque.png", image)
+    save(tmp_path / "clear.png", image, transparency=1)
+    assert (pixels(tmp_path, "opaque.png") == (9, 8, 7)).all()
+    assert (pixels(tmp_path, "clear.png") == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = save(tmp_path / "a.png", numbered(8, 8), exif=exif)
+    with Image.open(file) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert (pixels(tmp_path, "a.png") == expected).all()
+
+
+def test_center_is_the_largest_square(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", numbered(20, 8))
+    save(tmp_path / "b.png", numbered(8, 21))
+    assert (pixels(tmp_path, "a.png") == np.asarray(numbered(20, 8))[:, 6:14]).all()
+    assert (pixels(tmp_path, "b.png") == np.asarray(numbered(8, 21))[6:14]).all()
+
+
+def test_celeba_is_cropped_as_in_the_literature(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", numbered(178, 218))
+    save(tmp_path / "b.png", numbered(218, 178))
+    read = pixels(tmp_path, "a.png", crop="celeba", size=148)
+    assert (read == np.asarray(numbered(178, 218))[40:188, 15:163]).all()
+    with pytest.raises(UnreadableImage, match=r"expected 178x218 .* came 218x178"):
+        pixels(tmp_path, "b.png", crop="celeba")
+
+
+def test_resizing_is_antialiased(tmp_path: Path) -> None:
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255
+    save(tmp_path / "a.png", Image.fromarray(stripes))
+    assert np.abs(pixels(tmp_path, "a.png")[:, 1:-1].astype(int) - 127).max() < 8
+
+
+def test_tiles_are_row_major_and_whole(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a#1.png", numbered(14, 9))
+    assert names(tmp_path, crop="tiles") == [f"in/a#1.png#{i:04d}" for i in range(6)]
+    read = pixels(tmp_path, "in/a#1.png#0004", crop="tiles", size=4)
+    assert (read == np.asarray(numbered(14, 9))[4:8, 4:8]).all()
+    assert len(names(tmp_path, crop="tiles", tile_scale=0.5)) == 1
+    assert pixels(tmp_path, "in/a#1.png#0000", crop="tiles", tile_scale=0.5).shape == (8, 8, 3)
+
+
+def test_tiles_of_a_turned_photograph(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "a.jpg", numbered(17, 4), exif=exif)
+    tiles = source(tmp_path, crop="tiles")
+    assert [tiles.read(entry).pixels.shape for entry in tiles.entries()] == [(8, 8, 3)] * 4
+
+
+def test_tiles_that_cannot_be_read_are_reported_by_read(tmp_path: Path) -> None:
+    save(tmp_path / "small.png", Image.new("RGB", (3, 9)))
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    assert names(tmp_path, crop="tiles") == ["bad.png#0000", "small.png#0000"]
+    with pytest.raises(UnreadableImage, match="came something else"):
+        pixels(tmp_path, "bad.png#0000", crop="tiles")
+    with pytest.raises(UnreadableImage, match="tile 1 of 4x4, came 3x9 after scaling"):
+        pixels(tmp_path, "small.png#0000", crop="tiles")
+
+
+def test_listing_is_sorted_and_leaves_out_the_hidden(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "in", save(tmp_path / "outside.png")
+    for name in ("b.PNG", "a/z.jpeg", ".hidden.png", ".git/c.png", "c.webp"):
+        save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    (folder / "out.png").symlink_to(outside)
+    (folder / "within.png").symlink_to(folder / "b.PNG")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    (folder / "round").symlink_to(folder)
+    assert names(folder) == ["a/z.jpeg", "b.PNG", "c.webp", "within.png"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_damaged_images_are_unreadable(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    file = save(tmp_path / f"a.{suffix}", Image.fromarray(noise))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(UnreadableImage, match=r"came a damaged one|came something else"):
+        pixels(tmp_path, file.name)
+    file.write_bytes(b"")
+    with pytest.raises(UnreadableImage, match="came an empty file"):
+        pixels(tmp_path, file.name)
+    save(file, format="GIF")
+    with pytest.raises(UnreadableImage, match="expected a PNG, JPEG or WebP"):
+        pixels(tmp_path, file.name)
+
+
+@pytest.mark.parametrize("limit", [40, 20])  # beyond once the limit Pillow warns, twice it raises
+def test_bombs_are_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(UnreadableImage, match="expected a smaller image"):
+        pixels(tmp_path, "a.png")
+
+
+def test_a_missing_or_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="came no such folder; put your images there"):
+        source(tmp_path / "none").entries()
+    with pytest.raises(InputError, match=r"expected images .* came none"):
+        source(tmp_path).entries()
+
+
+CELEBA = "2\nSmiling Hat \na.png  1 -1\nb.png -1  1\n"
+
+
+@pytest.mark.parametrize("text", [HEADER + "a.png,1,-1\nsub/b.png,0,1\n\n", CELEBA])
+def test_attributes_and_splits_meet_their_images(tmp_path: Path, text: str) -> None:
+    save(tmp_path / "a.png"), save(tmp_path / "sub" / "b.png")
+    (tmp_path / "t.txt").write_text(text)
+    (tmp_path / "s.csv").write_text("name,split\r\nb.png,test\r\na.png,train\r\n")
+    (tmp_path / "p.txt").write_text("b.png 2\na.png 0\n")
+    for splits in ("s.csv", "p.txt"):
+        images = source(tmp_path, attributes="t.txt", splits=splits, crop="tiles")
+        assert images.attribute_names == ("Smiling", "Hat")
+        first, *_, last = images.entries()
+        assert (first.name, last.name) == ("a.png#0000", "sub/b.png#0003")
+        assert (first.split, last.split) == ("train", "test")
+        assert first.attributes == {"Smiling": True, "Hat": False}
+        assert images.read(last).attributes == {"Smiling": False, "Hat": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "came no row"),
+        ("name,S,S\na.png,1,1\n", "line 1: .* came 'S' twice"),
+        ("name,S,\na.png,1,1\n", "line 1: .* empty one in column 3"),
+        ("a.png,1,0\nb.png,0,0\n", "line 1: expected a header"),
+        ("name;S\na.png;1\n", "line 1: expected a header"),
+        (HEADER + "a.png,1,0\nb.png,1,2\n", "line 3, column Hat: expected 0, 1 or -1, came '2'"),
+        (HEADER + "a.png,1\n", "line 2: expected 3 columns, came 2"),
+        (HEADER + "a.png,1,1\na.png,1,1\n", "line 3: .* 'a.png' again after line 2"),
+        (HEADER + "a.png,1,1\n", r"images without a row: 1 \(b/b.png\); add"),
+        ("3" + CELEBA[1:], "line 1: expected 3 rows as it says, came 2"),
+        (CELEBA.replace("-1  1", "1 x"), "line 4, column Hat: .* came 'x'"),
+        (
+            HEADER + "".join(f"{name}.png,1,1\n" for name in "abwxyz"),
+            r"rows without an image: 4 \(w.png, x.png, y.png, ...\); add the images",
+        ),
+    ],
+)
+def test_mistakes_in_attributes(tmp_path: Path, text: str, line: str) -> None:
+    save(tmp_path / "a.png"), save(tmp_path / "b" / "b.png")
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=line) as error:
+        source(tmp_path, attributes="t.csv").entries()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a.png,train\nb.png,test\n", "line 1: expected the header name,split"),
+        ("name,split\na.png,dev\n", "line 2, column split: .* came 'dev'"),
+        ("a.png 0\nb.png 3\n", "line 2, column split: .* came '3'"),
+        ("name,split\na.png,test\n", "without a row: 1"),
+    ],
+)
+def test_mistakes_in_splits(tmp_path: Path, text: str, line: str) -> None:
+    save(tmp_path / "a.png"), save(tmp_path / "b.png")
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(InputError, match=line):
+        source(tmp_path, splits="s.csv").entries()
+
+
+def test_a_missing_table_and_an_ambiguous_name(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "x.png"), save(tmp_path / "b" / "x.png")
+    with pytest.raises(InputError, match=r"t.csv: expected a table, came no such file"):
+        source(tmp_path, attributes="t.csv").entries()
+    (tmp_path / "t.csv").write_text(HEADER + "x.png,1,1\n")
+    with pytest.raises(InputError, match=r"same base name: 2 \(a/x.png, b/x.png\)"):
+        source(tmp_path, attributes="t.csv").entries()
+
+
+def test_it_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    images = pickle.loads(pickle.dumps(source(tmp_path)))
+    assert images == source(tmp_path)
+    assert images.read(images.entries()[0]).pixels.shape == (8, 8, 3)
+
+
+def test_photographs_list_as_tiles() -> None:
+    if not PHOTOGRAPHS.is_dir():
+        pytest.skip("no photographs in shared/data/bsds500")
+    images = source(PHOTOGRAPHS, size=32, crop="tiles", tile_size=32, tile_scale=0.5)
+    entries = images.entries()
+    assert len({entry.group for entry in entries}) == 300
+    assert len(entries) == 300 * 35
+    assert images.read(entries[-1]).pixels.shape == (32, 32, 3)
