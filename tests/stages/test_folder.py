@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image, ImageOps
+from tiny import ROOT
 
 from stages.errors import InputError
 from stages.params import FolderParams

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from tiny import ROOT
 
 from stages.errors import InputError
 from stages.params import load_params

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, tiny
+from tiny import SMALL, tiny
 
 from stages.errors import InputError
 from stages.preprocess import preprocess
