@@ -38,7 +38,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, folder / part)
     tiny = (ROOT / "pipeline" / "presets" / "tiny.yaml").read_text()
-    tiny = tiny.replace("n_images: 600", "n_images: 200").replace("steps: 40", "steps: 12")
+    tiny = tiny.replace("n_images: 600", "n_images: 200").replace("steps: 40", "steps: 20")
     (folder / "params.yaml").write_text(tiny)
     (folder / "data" / "raw").mkdir(parents=True)
     call(folder, "git", "init", "--quiet")
@@ -123,7 +123,7 @@ def test_depth_rebuilds_training_and_what_follows(project: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ("  depth: 1", "  dept: 1", "error: params.yaml: model.dept is not a known key"),
+        ("depth: 1", "dept: 1", "error: params.yaml: model.dept is not a known key"),
         ("batch_size: 16", "batch_size: 5000", "fewer than train.batch_size = 5000"),
     ],
 )
