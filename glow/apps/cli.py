@@ -1,0 +1,75 @@
+"""The command line: describe a model, draw samples."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from glow import Glow, load_glow, quantize, read_about, to_pixels
+
+app = typer.Typer(no_args_is_help=True, help="Use a trained Glow.", pretty_exceptions_enable=False)
+
+ModelFolder = Annotated[Path, typer.Option("--model", help="folder of a trained model")]
+TRAINED = Path("models/glow")
+
+
+def _load(folder: Path) -> Glow:
+    try:
+        return load_glow(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+    except ValueError as error:
+        typer.echo(f"error: {error}; `dvc repro train` makes one", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def describe(model: ModelFolder = TRAINED) -> None:
+    """Print what a model is made of.
+
+    Example: python -m glow describe --model models/glow
+    """
+    glow = _load(model)
+    typer.echo(f"{glow.config}")
+    typer.echo(f"parameters: {sum(parameter.numel() for parameter in glow.parameters()):,}")
+    typer.echo(f"latents, finest first: {glow.config.latent_shapes}")
+    for name, value in read_about(model).items():
+        typer.echo(f"{name}: {value}")
+
+
+@app.command()
+def sample(
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write")] = Path(
+        "faces.png"
+    ),
+    model: ModelFolder = TRAINED,
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000, help="how many images")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0.7 is the paper's choice")] = 0.7,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same images")] = 0,
+) -> None:
+    """Draw a grid of new images.
+
+    Example: python -m glow sample --temperature 0.7 -n 64 -o faces.png
+    """
+    glow = _load(model)
+    generator = torch.Generator().manual_seed(seed)
+    x = glow.sample(n, temperature=temperature, generator=generator).cpu()
+    Image.fromarray(_grid(to_pixels(quantize(x, glow.config.n_bits), glow.config.n_bits))).save(
+        output
+    )
+    typer.echo(f"{output}: {n} images at temperature {temperature:g}")
+
+
+def _grid(images: Tensor) -> NDArray[np.uint8]:
+    """Images (N, C, H, W) as one (rows H, columns W, C) array, about as wide as high."""
+    columns = int(len(images) ** 0.5 + 0.999)
+    rows = -(-len(images) // columns)
+    side = images.shape[-1]
+    canvas = torch.full((rows * columns, *images.shape[1:]), 255, dtype=torch.uint8)
+    canvas[: len(images)] = images
+    tiles = canvas.view(rows, columns, -1, side, side).permute(0, 3, 1, 4, 2)
+    grid: NDArray[np.uint8] = tiles.reshape(rows * side, columns * side, -1).numpy()
+    return grid
