@@ -35,13 +35,20 @@ class AdditiveCoupling(Bijection):
 class AffineCoupling(Bijection):
     """z1 = x1, z2 = (x2 + shift) * scale; log_det = sum(log scale).
 
-    shift and scale = sigmoid(s + 2) come from NN(x1): shift from the even, s from the odd
-    channels. The sigmoid keeps scale below 1, so the inverse can't shrink what it divides by
-    nothing, and the +2 starts it near 1.
+    shift and scale = m + (1 - m) sigmoid(s + 2) come from NN(x1): shift from the even, s from
+    the odd channels. The original has m = 0; there the inverse divides by scales near zero where
+    x1 is unlike the training images, and one sample in some explodes. m bounds what a step
+    enlarges on the way back by 1 / m. The +2 starts the scale near 1.
+
+    Args:
+        channels: of x.
+        hidden_channels: width of NN.
+        min_scale: m, in [0, 1).
     """
 
-    def __init__(self, channels: int, hidden_channels: int) -> None:
+    def __init__(self, channels: int, hidden_channels: int, min_scale: float = 0.0) -> None:
         super().__init__()
+        self.min_scale = min_scale
         half = channels // 2
         self.conditioner = Conditioner(half, hidden_channels, 2 * (channels - half))
 
@@ -66,7 +73,10 @@ class AffineCoupling(Bijection):
 
     def _shift_and_log_scale(self, x1: Tensor) -> tuple[Tensor, Tensor]:
         h = self.conditioner(x1)
-        return h[:, 0::2], F.logsigmoid(h[:, 1::2] + 2.0)
+        shift, s = h[:, 0::2], h[:, 1::2] + 2.0
+        if self.min_scale == 0.0:
+            return shift, F.logsigmoid(s)
+        return shift, (self.min_scale + (1 - self.min_scale) * s.sigmoid()).log()
 
 
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,10 +24,6 @@ from glow.prior import GaussianPrior
 Coupling = Literal["additive", "affine"]
 PermutationName = Literal["reverse", "shuffle", "conv1x1", "conv1x1_lu"]
 
-COUPLINGS: dict[str, Callable[[int, int], AdditiveCoupling | AffineCoupling]] = {
-    "additive": AdditiveCoupling,
-    "affine": AffineCoupling,
-}
 PERMUTATIONS: dict[str, Callable[[int], Permutation]] = {
     "reverse": Reverse,
     "shuffle": Shuffle,
@@ -49,6 +45,8 @@ class GlowConfig:
         hidden_channels: width of the networks inside the couplings.
         coupling: "affine" or "additive".
         permutation: "conv1x1_lu", "conv1x1", "shuffle" or "reverse".
+        min_scale: of an affine coupling, in [0, 1); 0 is the paper's, more keeps samples and
+            edits from exploding.
         learn_top: whether the prior of the last level has a learned mean and scale.
         backprop: "autograd", or "reversible" for memory that does not grow with depth.
     """
@@ -61,6 +59,7 @@ class GlowConfig:
     hidden_channels: int = 512
     coupling: Coupling = "affine"
     permutation: PermutationName = "conv1x1_lu"
+    min_scale: float = 0.0
     learn_top: bool = True
     backprop: Backprop = "autograd"
 
@@ -70,6 +69,8 @@ class GlowConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not 1 <= self.n_bits <= 8:
             raise ValueError(f"n_bits is {self.n_bits}, expected 1 to 8")
+        if not 0.0 <= self.min_scale < 1.0:
+            raise ValueError(f"min_scale is {self.min_scale}, expected at least 0 and below 1")
         if self.image_size % 2**self.n_levels:
             raise ValueError(
                 f"image_size is {self.image_size}, expected a multiple of {2**self.n_levels}, "
@@ -112,7 +113,7 @@ class Glow(nn.Module):
     def __init__(self, config: GlowConfig) -> None:
         super().__init__()
         self.config = config
-        coupling, permutation = COUPLINGS[config.coupling], PERMUTATIONS[config.permutation]
+        permutation = PERMUTATIONS[config.permutation]
         levels = []
         channels = config.channels
         for index in range(config.n_levels):
@@ -121,7 +122,7 @@ class Glow(nn.Module):
                 FlowStep(
                     ActNorm(channels),
                     permutation(channels),
-                    coupling(channels, config.hidden_channels),
+                    _coupling(config, channels),
                 )
                 for _ in range(config.depth)
             ]
@@ -225,3 +226,9 @@ class Glow(nn.Module):
         expected = (self.config.channels, side, side)
         if x.ndim != 4 or tuple(x.shape[1:]) != expected:
             raise ValueError(f"images are {tuple(x.shape)}, expected (batch, *{expected})")
+
+
+def _coupling(config: GlowConfig, channels: int) -> AdditiveCoupling | AffineCoupling:
+    if config.coupling == "additive":
+        return AdditiveCoupling(channels, config.hidden_channels)
+    return AffineCoupling(channels, config.hidden_channels, config.min_scale)

@@ -80,6 +80,7 @@ class ModelParams(Section):
     hidden_channels: Positive
     coupling: Literal["additive", "affine"]
     permutation: Literal["reverse", "shuffle", "conv1x1", "conv1x1_lu"]
+    min_scale: float = Field(ge=0.0, lt=1.0)
     learn_top: bool
 
 

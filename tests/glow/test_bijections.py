@@ -41,6 +41,7 @@ CASES: dict[str, tuple[Callable[[int], Bijection], tuple[int, int, int, int]]] =
     "additive": (lambda c: AdditiveCoupling(c, HIDDEN), (3, 4, 2, 3)),
     "additive-odd-channels": (lambda c: AdditiveCoupling(c, HIDDEN), (1, 5, 3, 2)),
     "affine": (lambda c: AffineCoupling(c, HIDDEN), (3, 4, 2, 3)),
+    "affine-bounded": (lambda c: AffineCoupling(c, HIDDEN, min_scale=0.3), (3, 4, 2, 3)),
     "affine-odd-channels": (lambda c: AffineCoupling(c, HIDDEN), (1, 5, 3, 2)),
     "affine-one-pixel": (lambda c: AffineCoupling(c, HIDDEN), (5, 4, 1, 1)),
     "squeeze": (lambda _: Squeeze(), (3, 3, 2, 4)),
@@ -287,3 +288,13 @@ def test_edge_convolution_sees_a_channel_that_is_one_outside_the_image(
     padded = torch.cat((F.pad(x, (1, 1, 1, 1)), edge), dim=1)
     expected = scale[:, None, None] * F.conv2d(padded, conv.weight) + bias[:, None, None]
     close(getattr(conv, way)(x, scale, bias), expected, 1e-12)
+
+
+def test_min_scale_bounds_what_the_inverse_enlarges() -> None:
+    bounded = AffineCoupling(4, HIDDEN, min_scale=0.25).double()
+    with torch.no_grad():
+        bounded.conditioner.conv3.bias[1::2] = -100.0  # s far below zero: the smallest scale
+    z = torch.ones(1, 4, 2, 2, dtype=torch.float64)
+    x, log_det = bounded.inverse(z)
+    torch.testing.assert_close(x[:, 2:], 4 * z[:, 2:])
+    torch.testing.assert_close(log_det, torch.tensor([8 * math.log(4.0)]).double())

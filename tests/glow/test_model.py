@@ -13,9 +13,10 @@ from torch import Tensor
 from glow import Glow, GlowConfig, Latents, interpolate, load_glow, save_glow
 from glow.conditioner import Conditioner
 from glow.level import FlowStep
-from glow.model import COUPLINGS, PERMUTATIONS
+from glow.model import PERMUTATIONS
 
 SIZES = [(1, 4), (2, 4), (3, 8)]  # levels, side of the image
+COUPLINGS = ("additive", "affine")
 COMBINATIONS = [(coupling, name) for coupling in COUPLINGS for name in PERMUTATIONS]
 
 over_sizes = pytest.mark.parametrize(("n_levels", "side"), SIZES)
@@ -164,7 +165,7 @@ def test_reversible_keeps_less_for_the_backward_pass() -> None:
 
 
 @pytest.mark.parametrize("backprop", ["autograd", "reversible"])
-@pytest.mark.parametrize("coupling", list(COUPLINGS))
+@pytest.mark.parametrize("coupling", COUPLINGS)
 def test_gradients_are_finite_differences(backprop: str, coupling: str) -> None:
     config = config_of(channels=3, depth=1, coupling=coupling, backprop=backprop)
     glow, x = new_glow(config).train(), images(config)
