@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -85,6 +85,7 @@ class Trainer:
     def __init__(self, glow: Glow, config: TrainConfig, *, seed: int) -> None:
         self.glow, self.config, self.seed = glow, config, seed
         self.step = 0
+        self.notes: dict[str, Any] = {}  # of whoever trains, saved with the rest, as JSON
         self.ema_glow = copy.deepcopy(glow).eval()
         self.ema, _ = _flatten_into_views(self.ema_glow)
         self.weights, self.gradients = _flatten_into_views(glow)
@@ -146,16 +147,19 @@ class Trainer:
         buffers = {f"buffer.{name}": value for name, value in self.glow.named_buffers()}
         content = {name: tensor.cpu().contiguous() for name, tensor in (tensors | buffers).items()}
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, save(content, {"trainer": json.dumps({"step": self.step})}))
+        write_atomically(
+            file, save(content, {"trainer": json.dumps({"step": self.step, "notes": self.notes})})
+        )
 
     def resume(self, file: Path) -> bool:
         """Goes on from what `save` wrote; False where there is nothing, or nothing whole."""
         try:
             with safe_open(file, framework="pt") as stored:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-                self.step = int(json.loads(stored.metadata()["trainer"])["step"])
+                progress = json.loads(stored.metadata()["trainer"])
         except (FileNotFoundError, SafetensorError):
             return False
+        self.step, self.notes = progress["step"], progress["notes"]
         with torch.no_grad():
             self.weights.copy_(tensors["weights"])
             self.ema.copy_(tensors["ema"])

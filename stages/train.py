@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -51,23 +51,30 @@ def mean_bits_per_dim(glow: Glow, levels: Tensor, seed: int) -> float:
     return float(torch.cat(bits).mean())
 
 
-@dataclass
 class Curves:
-    """The learning curves, one row per validation; kept beside the checkpoint for a resume."""
+    """The learning curves, kept in the trainer's notes, so that a checkpoint has both or none."""
 
-    file: Path
-    rows: list[dict[str, float]]
+    def __init__(self, notes: dict[str, Any]) -> None:
+        self.rows: list[dict[str, float]] = notes.setdefault("rows", [])
+        self._since: list[list[float]] = notes.setdefault("since", [])
 
-    @classmethod
-    def resume(cls, file: Path, step: int) -> "Curves":
-        """The rows up to the step of the checkpoint."""
-        rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-        return cls(file, [row for row in rows if row["step"] <= step])
+    def add(self, report: StepReport) -> None:
+        """An update since the last row."""
+        self._since.append([report.bits_per_dim, report.grad_norm])
 
-    def add(self, row: dict[str, float]) -> None:
-        """One more row, on disk at once."""
+    def row(self, step: int, valid: float, learning_rate: float) -> dict[str, float]:
+        """One more row: means over the updates since the last one, and the validation."""
+        bits, norms = zip(*self._since, strict=True)
+        row = {
+            "step": step,
+            "bits_per_dim": sum(bits) / len(bits),
+            "valid_bits_per_dim": valid,
+            "grad_norm": sum(norms) / len(norms),
+            "learning_rate": learning_rate,
+        }
         self.rows.append(row)
-        write_text(self.file, json.dumps(self.rows))
+        self._since.clear()
+        return row
 
 
 def _start(
@@ -113,7 +120,7 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
         valid = valid.to(device)
         trainer = _start(shards, model, how, seed, batches)
         resumed = trainer.resume(checkpoint)
-        curves = Curves.resume(cache / "curves.json", trainer.step)
+        curves = Curves(trainer.notes)
         parameters = sum(parameter.numel() for parameter in trainer.glow.parameters())
         if resumed and main:
             print(f"goes on from step {trainer.step}, kept in {checkpoint}", flush=True)
@@ -124,18 +131,17 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
                 "train", how.steps * how.batch_size, "images", start=trainer.step * how.batch_size
             ) as advance,
         ):
-            saved, began, losses = time.monotonic(), time.monotonic(), []
+            saved, began, before = time.monotonic(), time.monotonic(), trainer.step
             try:
                 for step in trainer.train(batches):
-                    losses.append(step)
+                    curves.add(step)
                     advance(how.batch_size, f"{step.bits_per_dim:.3f} bits/dim")
                     if step.step % how.valid_every == 0 or step.step == how.steps:
-                        row = _row(losses, mean_bits_per_dim(trainer.ema_glow, valid, seed))
-                        rate = len(losses) * how.batch_size / (time.monotonic() - began)
+                        rate = (step.step - before) * how.batch_size / (time.monotonic() - began)
+                        bits = mean_bits_per_dim(trainer.ema_glow, valid, seed)
+                        row = curves.row(step.step, bits, step.learning_rate)
                         report.metrics({**row, "images_per_second": rate}, step.step)
-                        began, losses = time.monotonic(), []
-                        if main:
-                            curves.add(row)
+                        began, before = time.monotonic(), step.step
                     if main and time.monotonic() - saved > 60 * how.checkpoint_minutes:
                         trainer.save(checkpoint)
                         saved = time.monotonic()
@@ -169,16 +175,6 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
                 report.artifact(out.curves)
                 report.model(out.model)
                 shutil.rmtree(cache, ignore_errors=True)
-
-
-def _row(losses: list[StepReport], valid: float) -> dict[str, float]:
-    return {
-        "step": losses[-1].step,
-        "bits_per_dim": sum(step.bits_per_dim for step in losses) / len(losses),
-        "valid_bits_per_dim": valid,
-        "grad_norm": sum(step.grad_norm for step in losses) / len(losses),
-        "learning_rate": losses[-1].learning_rate,
-    }
 
 
 @dataclass(frozen=True)
