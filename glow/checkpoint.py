@@ -1,7 +1,6 @@
 """A trained Glow on disk: weights without pickle, config as JSON, in one folder."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from glow.atomic import write_atomically
 from glow.model import Glow, GlowConfig
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -53,19 +53,6 @@ def read_about(folder: Path | str) -> dict[str, Any]:
     """What `save_glow` was told to remember of the model."""
     about: dict[str, Any] = _read_config(Path(folder))["about"]
     return about
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """The file has all of the content or what it had before, whatever happens meanwhile."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

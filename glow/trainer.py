@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from glow.atomic import write_atomically
 from glow.bits import bits_per_dim, dequantize
-from glow.checkpoint import write_atomically
 from glow.model import Glow
 
 

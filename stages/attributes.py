@@ -10,8 +10,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from glow import Glow, dequantize, read_about
+from glow.atomic import write_atomically
 from glow.attributes import AttributeStatistics
-from glow.checkpoint import write_atomically
 from stages import tracking
 from stages.errors import run
 from stages.figures import save_grid, to_bytes

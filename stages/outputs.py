@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from glow.checkpoint import write_atomically
+from glow.atomic import write_atomically
 
 
 @contextmanager

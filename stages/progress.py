@@ -1,5 +1,6 @@
 """Progress with a rate and an estimate, on a terminal and in a log."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -37,7 +38,13 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(title: str, total: int, unit: str, *, start: int = 0) -> Iterator[Advance]:
-    """A bar on a terminal; elsewhere (a CI log, Prefect) a line every quarter of a minute."""
+    """A bar on a terminal; elsewhere (a CI log, Prefect) a line every quarter of a minute.
+
+    Of several processes the first alone shows it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield lambda count=1, note="": None
+        return
     if sys.stderr.isatty():
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate()
         with Progress(

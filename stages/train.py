@@ -4,11 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import pandas as pd
@@ -22,6 +20,7 @@ from stages import tracking
 from stages.batches import Batches
 from stages.distributed import process_group, rank, relaunch_under_torchrun, world_size
 from stages.errors import InputError, StageError, run
+from stages.interrupt import deferred, exit_on_sigterm
 from stages.outputs import fresh_folder, write_json, write_text
 from stages.params import ModelParams, TrainParams, load_params
 from stages.progress import progress
@@ -102,10 +101,6 @@ def _start(
     return Trainer(glow, TrainConfig(**train.model_dump(include=set(fields))), seed=seed)
 
 
-def _on_signal(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
 def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out: "Outs") -> None:
     """Trains to the end, or leaves a checkpoint to go on from."""
     name = fingerprint(seed, model, how, shards.checksum)
@@ -121,11 +116,11 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
         trainer = _start(shards, model, how, seed, batches)
         resumed = trainer.resume(checkpoint)
         curves = Curves(trainer.notes)
-        parameters = sum(parameter.numel() for parameter in trainer.glow.parameters())
         if resumed and main:
             print(f"goes on from step {trainer.step}, kept in {checkpoint}", flush=True)
         about = {"seed": seed, "model": model.model_dump(), "train": how.model_dump()}
         with (
+            deferred() as interrupt,
             tracking.training_run(name, about) as report,
             progress(
                 "train", how.steps * how.batch_size, "images", start=trainer.step * how.batch_size
@@ -142,39 +137,43 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
                         row = curves.row(step.step, bits, step.learning_rate)
                         report.metrics({**row, "images_per_second": rate}, step.step)
                         began, before = time.monotonic(), step.step
-                    if main and time.monotonic() - saved > 60 * how.checkpoint_minutes:
+                    due = time.monotonic() - saved > 60 * how.checkpoint_minutes
+                    if main and (due or interrupt.number or step.step == how.steps):
                         trainer.save(checkpoint)
                         saved = time.monotonic()
+                    interrupt.raise_if_any()
             except NonFiniteLoss as error:
                 if main:
                     trainer.save(checkpoint.with_name("before_non_finite.safetensors"))
                 kept = f"; the weights before it are kept in {cache}"
                 raise StageError(f"training stopped: {error}{kept}") from None
-            except SystemExit:
-                if main:
-                    trainer.save(checkpoint)
-                raise
             if main:
-                about = {"fingerprint": name, "data": shards.checksum, "step": trainer.step}
-                with fresh_folder(out.model) as folder:
-                    save_glow(trainer.ema_glow, folder, about=about)
-                frame = pd.DataFrame(curves.rows).astype({"step": int})
-                write_text(out.curves, frame.to_csv(index=False, float_format="%.6g"))
-                write_json(
-                    out.metrics,
-                    {
-                        "bits_per_dim": round(float(frame["bits_per_dim"].iloc[-1]), 6),
-                        "valid_bits_per_dim": round(
-                            float(frame["valid_bits_per_dim"].iloc[-1]), 6
-                        ),
-                        "steps": trainer.step,
-                        "parameters": parameters,
-                    },
-                )
+                write(trainer, curves, name, shards.checksum, out)
+                parameters = sum(parameter.numel() for parameter in trainer.glow.parameters())
                 report.metrics({"parameters": parameters})
                 report.artifact(out.curves)
                 report.model(out.model)
+                interrupt.raise_if_any()
                 shutil.rmtree(cache, ignore_errors=True)
+
+
+def write(trainer: Trainer, curves: Curves, name: str, checksum: str, out: "Outs") -> None:
+    """The model with averaged weights, its curves and its last numbers."""
+    about = {"fingerprint": name, "data": checksum, "step": trainer.step}
+    with fresh_folder(out.model) as folder:
+        save_glow(trainer.ema_glow, folder, about=about)
+    frame = pd.DataFrame(curves.rows).astype({"step": int})
+    write_text(out.curves, frame.to_csv(index=False, float_format="%.6g"))
+    last = curves.rows[-1]
+    write_json(
+        out.metrics,
+        {
+            "bits_per_dim": round(last["bits_per_dim"], 6),
+            "valid_bits_per_dim": round(last["valid_bits_per_dim"], 6),
+            "steps": trainer.step,
+            "parameters": sum(parameter.numel() for parameter in trainer.glow.parameters()),
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ def command(
     params = load_params()
     data = ShardSet.open(shards)
     relaunch_under_torchrun("stages.train")
-    signal.signal(signal.SIGTERM, _on_signal)
+    exit_on_sigterm()
     outs = Outs(model, metrics, curves)
     train(data, params.model, params.train, params.seed, outs)
 

@@ -9,7 +9,8 @@ import torch
 from safetensors import safe_open
 
 from glow import Glow, GlowConfig, load_glow, read_about, save_glow
-from glow.checkpoint import CONFIG, WEIGHTS, write_atomically
+from glow.atomic import write_atomically
+from glow.checkpoint import CONFIG, WEIGHTS
 
 CONFIGS = [
     GlowConfig(image_size=4, n_levels=1, depth=1, hidden_channels=4),
@@ -156,7 +157,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     def full_disk(_: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("glow.checkpoint.os.fsync", full_disk)
+    monkeypatch.setattr("glow.atomic.os.fsync", full_disk)
     with pytest.raises(OSError, match="disk full"):
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"

@@ -55,9 +55,13 @@ def wait_for_a_checkpoint(folder: Path, process: "subprocess.Popen[str]") -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)],
+    ids=["SIGTERM", "SIGINT", "SIGKILL"],
+)
 def test_a_killed_training_ends_in_the_same_bytes(
-    shards: ShardSet, tmp_path: Path, number: int
+    shards: ShardSet, tmp_path: Path, number: int, code: int
 ) -> None:
     changes = {"train.steps": 400, "train.valid_every": 150}
     whole, killed = project(tmp_path / "a", **changes), project(tmp_path / "b", **changes)
@@ -66,7 +70,7 @@ def test_a_killed_training_ends_in_the_same_bytes(
     wait_for_a_checkpoint(killed, process)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == (143 if number == signal.SIGTERM else -9), output
+    assert process.returncode == code, output
     assert not (killed / OUTS[0]).exists()
     assert "goes on from step" in finished(killed, shards)
     assert not list(killed.glob(".cache/checkpoints/*"))
