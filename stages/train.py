@@ -94,7 +94,7 @@ def _start(
         parameter.data = parameter.data.to(batches.levels.device)
     glow.to(batches.levels.device)
     generator = torch.Generator(batches.levels.device).manual_seed(seed)
-    share = -(-train.initialize_images // world_size())
+    share = max(1, min(train.initialize_images, len(batches.levels)) // world_size())
     first = batches.levels[rank() * share : (rank() + 1) * share]
     glow.initialize(dequantize(first, config.n_bits, generator))
     fields = TrainConfig.__dataclass_fields__
