@@ -129,7 +129,10 @@ class ShardSet:
         shape = (self.image_size, self.image_size, 3)
         found = 0
         try:
-            for sample in wds.WebDataset(str(shard), shardshuffle=False, empty_check=False):
+            # every rank reads all of it: who trains on what is Batches' matter
+            for sample in wds.WebDataset(
+                str(shard), shardshuffle=False, empty_check=False, nodesplitter=None
+            ):
                 levels = np.frombuffer(bytearray(sample["levels.bin"]), np.uint8).reshape(shape)
                 meta = json.loads(sample["meta.json"])
                 found += 1

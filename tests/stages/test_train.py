@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 from tiny import ROOT, SMALL, tiny
 
+from glow import load_glow
 from stages.shards import ShardSet
 
 TRAINING = {
@@ -32,8 +34,9 @@ def project(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def start(folder: Path, shards: ShardSet) -> "subprocess.Popen[str]":
+def start(folder: Path, shards: ShardSet, processes: int = 1) -> "subprocess.Popen[str]":
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env["GLOW_NPROC"] = str(processes)
     env["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
     command = [sys.executable, "-m", "stages.train", str(shards.folder), *OUTS]
     return subprocess.Popen(
@@ -41,8 +44,8 @@ def start(folder: Path, shards: ShardSet) -> "subprocess.Popen[str]":
     )
 
 
-def finished(folder: Path, shards: ShardSet) -> str:
-    process = start(folder, shards)
+def finished(folder: Path, shards: ShardSet, processes: int = 1) -> str:
+    process = start(folder, shards, processes)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     return output
@@ -94,3 +97,16 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_weights(
     assert "Traceback" not in output
     assert list(folder.glob(".cache/checkpoints/*/before_non_finite.safetensors"))
     assert not (folder / OUTS[0]).exists()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(shards: ShardSet, tmp_path: Path) -> None:
+    one, two = project(tmp_path / "a"), project(tmp_path / "b")
+    finished(one, shards)
+    finished(two, shards, processes=2)
+    curves = [pd.read_csv(folder / "results" / "curves.csv") for folder in (one, two)]
+    assert curves[0]["step"].tolist() == curves[1]["step"].tolist()
+    learned = [list(curve["valid_bits_per_dim"]) for curve in curves]
+    assert learned[1] == pytest.approx(learned[0], abs=0.1)
+    assert learned[0][0] - learned[0][-1] > 0.3, "too little was learned to tell them apart"
+    assert load_glow(two / "models" / "glow").initialized
