@@ -53,6 +53,16 @@ CHANGES: list[dict[str, Any]] = [
     {"batch_size": 64},
     {"optimizer": "adamw", "learning_rate": 1.0e-3},
 ]
+COMBINATIONS: list[dict[str, Any]] = [
+    {"learning_rate": 4.0e-3},
+    {"learning_rate": 8.0e-3},
+    {"learning_rate": 4.0e-3, "batch_size": 16},
+    {"learning_rate": 4.0e-3, "depth": 16},
+    {"learning_rate": 4.0e-3, "depth": 16, "batch_size": 16},
+    {"optimizer": "adamw", "learning_rate": 2.0e-3},
+    {"optimizer": "adamw", "learning_rate": 4.0e-3},
+    {"optimizer": "adamw", "learning_rate": 2.0e-3, "batch_size": 16},
+]
 MODEL = ("depth", "hidden_channels", "coupling", "min_scale")
 ROUNDS, ROUND_STEPS = 3, 3
 SAMPLES = 256
@@ -86,10 +96,10 @@ def build(shards: ShardSet, change: dict[str, Any], steps: int, seed: int) -> tu
     return Trainer(glow, how, seed=seed), batches
 
 
-def seconds_per_step(shards: ShardSet, seed: int) -> list[float]:
+def seconds_per_step(shards: ShardSet, changes: list[dict[str, Any]], seed: int) -> list[float]:
     """Of every setting: the median over interleaved rounds, one thread."""
     torch.set_num_threads(1)
-    pairs = [build(shards, change, 10**6, seed) for change in CHANGES]
+    pairs = [build(shards, change, 10**6, seed) for change in changes]
     times: list[list[float]] = [[] for _ in pairs]
     for _ in track(range(ROUNDS), "seconds per step", console=Console(stderr=True)):
         for (trainer, batches), seconds in zip(pairs, times, strict=True):
@@ -145,18 +155,21 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def command(
     shards: Annotated[Path, typer.Argument(help="folder of shards, of preprocess")],
+    *,
     seconds: Annotated[float, typer.Option(help="of one core, for every setting")] = 150.0,
     processes: Annotated[int, typer.Option(help="settings at once")] = 2,
     seed: Annotated[int, typer.Option(help="of weights, order and noise")] = 0,
+    combinations: Annotated[bool, typer.Option(help="of the changes that helped")] = False,
     out: Annotated[Path, typer.Option(help="JSON to write")] = Path(
         "benchmarks/results/settings.json"
     ),
 ) -> None:
     """Train every setting for the same CPU time and print a table, the best first."""
     opened = ShardSet.open(shards)
-    costs = seconds_per_step(opened, seed)
+    changes = COMBINATIONS if combinations else CHANGES
+    costs = seconds_per_step(opened, changes, seed)
     steps = [max(1, round(seconds / cost)) for cost in costs]
-    jobs = [(shards, change, n, seed) for change, n in zip(CHANGES, steps, strict=True)]
+    jobs = [(shards, change, n, seed) for change, n in zip(changes, steps, strict=True)]
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
         found = pool.imap(trial, jobs)
         rows = list(track(found, "settings", total=len(jobs), console=Console(stderr=True)))
@@ -164,8 +177,10 @@ def command(
         row["ms_per_step"] = round(1000 * cost, 1)
     rows.sort(key=lambda row: row["valid_bits_per_dim"])
     about = {
-        "command": f"python benchmarks/settings.py {shards} --seconds {seconds:g}",
+        "command": f"python benchmarks/settings.py {shards} --seconds {seconds:g}"
+        + (" --combinations" if combinations else ""),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread per setting",
+        "seconds_of_one_core": seconds,
         "torch": torch.__version__,
         "seed": seed,
         "base": BASE,
