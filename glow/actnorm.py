@@ -6,26 +6,28 @@ from torch import Tensor, nn
 
 from glow.bijection import Bijection
 
-# exp(LOG_SCALE_FACTOR * logs): makes the log-scales learn faster; the original's value
-LOG_SCALE_FACTOR = 3.0
-
 
 class ActNorm(Bijection):
-    """z = (x + bias) * exp(3 logs), per channel; log_det = H W sum(3 logs).
+    """z = (x + bias) * exp(f logs), per channel; log_det = H W sum(f logs).
 
     `initialize` makes the first batch zero-mean and of unit variance in every channel, with the
     statistics of the global batch where several processes train.
+
+    Args:
+        channels: of x.
+        log_scale_factor: f; makes the log-scales learn faster; the authors' code has 3.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, log_scale_factor: float = 3.0) -> None:
         super().__init__()
+        self.log_scale_factor = log_scale_factor
         self.bias = nn.Parameter(torch.zeros(channels))
         self.logs = nn.Parameter(torch.zeros(channels))
 
     @property
     def log_scale(self) -> Tensor:
         """Log of the factor on every channel, (C,)."""
-        return LOG_SCALE_FACTOR * self.logs
+        return self.log_scale_factor * self.logs
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z (B, C, H, W), log_det (B,)."""
@@ -39,11 +41,11 @@ class ActNorm(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> Tensor:
-        """Bias = -mean(x), 3 logs = -log(std(x) + 1e-6), both over B, H and W."""
+        """Bias = -mean(x), f logs = -log(std(x) + 1e-6), both over B, H and W."""
         mean = _mean_over_processes(x.mean(dim=(0, 2, 3)))
         variance = _mean_over_processes((x - _per_channel(mean)).square().mean(dim=(0, 2, 3)))
         self.bias.copy_(-mean)
-        self.logs.copy_(-(variance.sqrt() + 1e-6).log() / LOG_SCALE_FACTOR)
+        self.logs.copy_(-(variance.sqrt() + 1e-6).log() / self.log_scale_factor)
         return self(x)[0]
 
     def _log_det(self, x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class Chain(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z = f_n(... f_1(x)), log_det (B,)."""
-        if self.backprop == "reversible" and self.training:
+        if self.backprop == "reversible" and self.training and len(self.bijections):
             return reversible_forward(self.bijections, x)
         log_det = x.new_zeros(len(x))
         for bijection in self.bijections:

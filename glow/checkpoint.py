@@ -9,7 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from glow.atomic import write_atomically
-from glow.model import Glow, GlowConfig
+from glow.config import GlowConfig
+from glow.model import Glow
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 

@@ -1,20 +1,26 @@
 """Coupling layers: half of the channels says how the other half is changed (Glow, section 3.3)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from glow.bijection import Bijection
 from glow.conditioner import Conditioner
+from glow.residual import ResidualConditioner
+
+# (channels of the half that is seen, channels of what the coupling needs) -> network
+MakeNetwork = Callable[[int, int], Conditioner | ResidualConditioner]
 
 
 class AdditiveCoupling(Bijection):
     """z1 = x1, z2 = x2 + NN(x1); log_det = 0 (NICE)."""
 
-    def __init__(self, channels: int, hidden_channels: int) -> None:
+    def __init__(self, channels: int, network: MakeNetwork) -> None:
         super().__init__()
         half = channels // 2
-        self.conditioner = Conditioner(half, hidden_channels, channels - half)
+        self.conditioner = network(half, channels - half)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z (B, C, H, W), log_det (B,)."""
@@ -42,15 +48,15 @@ class AffineCoupling(Bijection):
 
     Args:
         channels: of x.
-        hidden_channels: width of NN.
+        network: makes NN.
         min_scale: m, in [0, 1).
     """
 
-    def __init__(self, channels: int, hidden_channels: int, min_scale: float = 0.0) -> None:
+    def __init__(self, channels: int, network: MakeNetwork, min_scale: float = 0.0) -> None:
         super().__init__()
         self.min_scale = min_scale
         half = channels // 2
-        self.conditioner = Conditioner(half, hidden_channels, 2 * (channels - half))
+        self.conditioner = network(half, 2 * (channels - half))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z (B, C, H, W), log_det (B,)."""
@@ -72,11 +78,15 @@ class AffineCoupling(Bijection):
         return self(x)[0]
 
     def _shift_and_log_scale(self, x1: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.conditioner(x1)
-        shift, s = h[:, 0::2], h[:, 1::2] + 2.0
-        if self.min_scale == 0.0:
-            return shift, F.logsigmoid(s)
-        return shift, (self.min_scale + (1 - self.min_scale) * s.sigmoid()).log()
+        return shift_and_log_scale(self.conditioner(x1), self.min_scale)
+
+
+def shift_and_log_scale(h: Tensor, min_scale: float) -> tuple[Tensor, Tensor]:
+    """What an affine coupling does to a number, from the even and the odd channels of NN's h."""
+    shift, s = h[:, 0::2], h[:, 1::2] + 2.0
+    if min_scale == 0.0:
+        return shift, F.logsigmoid(s)
+    return shift, (min_scale + (1 - min_scale) * s.sigmoid()).log()
 
 
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from glow.actnorm import ActNorm
 from glow.bijection import Bijection
-from glow.chain import Backprop, Chain
+from glow.chain import Chain
 from glow.coupling import AdditiveCoupling, AffineCoupling
 from glow.permutation import Permutation
-from glow.prior import GaussianPrior
+from glow.prior import SplitPrior
 from glow.squeeze import Squeeze
 
 
@@ -58,9 +58,9 @@ class FlowStep(Bijection):
 class Split(nn.Module):
     """The second half of the channels leaves as latents, standardised given the other half."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, prior: SplitPrior) -> None:
         super().__init__()
-        self.prior = GaussianPrior(channels // 2, context="kept")
+        self.prior = prior
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The half that stays, eps of the half that leaves, and the log-density of the latter."""
@@ -73,11 +73,34 @@ class Split(nn.Module):
         return torch.cat((kept, self.prior.inverse(eps, kept)), dim=1)
 
 
-class Level(nn.Module):
-    """Squeeze, the steps of flow, and at all levels but the last a split (Glow, Figure 2b)."""
+class Level(Bijection):
+    """Squeeze and the steps of flow (Glow, Figure 2b); its split comes after it.
 
-    def __init__(self, steps: list[FlowStep], split: Split | None, *, backprop: Backprop) -> None:
+    Args:
+        checkerboard: RealNVP's steps before the squeeze, empty in Glow.
+        steps: those after it.
+        split: of the output, None at the last level.
+    """
+
+    def __init__(self, checkerboard: Chain, steps: Chain, split: Split | None) -> None:
         super().__init__()
+        self.checkerboard = checkerboard
         self.squeeze = Squeeze()
-        self.steps = Chain(steps, backprop=backprop)
+        self.steps = steps
         self.split = split
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Z (B, 4 C, H / 2, W / 2), not split yet, log_det (B,)."""
+        x, before = self.checkerboard(x)
+        z, log_det = self.steps(self.squeeze(x)[0])
+        return z, before + log_det
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """X (B, C, H, W), log_det (B,)."""
+        x, log_det = self.steps.inverse(z)
+        x, before = self.checkerboard.inverse(self.squeeze.inverse(x)[0])
+        return x, before + log_det
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Initialises all steps."""
+        return self.steps.initialize(self.squeeze(self.checkerboard.initialize(x))[0])

@@ -15,11 +15,13 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from glow.atomic import write_atomically
+from glow.batchnorm import BatchNorm
 from glow.bits import bits_per_dim, dequantize
 from glow.model import Glow
 
@@ -36,6 +38,8 @@ class TrainConfig:
         decay_steps: last steps, in which it falls to zero along a cosine.
         max_grad_norm: longer gradients are scaled down to this length.
         ema_decay: of the average of the weights that is evaluated and saved.
+        class_weight: of the classifier's loss, in bits per dimension, where there are classes
+            (the original's weight_y, 0.01).
     """
 
     steps: int
@@ -45,6 +49,7 @@ class TrainConfig:
     decay_steps: int
     max_grad_norm: float
     ema_decay: float
+    class_weight: float = 0.0
 
     def learning_rate_at(self, step: int) -> float:
         """The rate of update number `step`, which counts from 0."""
@@ -56,6 +61,14 @@ class TrainConfig:
     def ema_decay_at(self, step: int) -> float:
         """Smaller at first, so that the average forgets the start."""
         return min(self.ema_decay, (1 + step) / (10 + step))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's part of a batch: levels (B, C, H, W), uint8, and labels (B,) of their classes."""
+
+    levels: Tensor
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,8 @@ class Trainer:
         self.ema, _ = _flatten_into_views(self.ema_glow)
         self.weights, self.gradients = _flatten_into_views(glow)
         self.weights.grad = self.gradients
+        self._buffers = _running_averages(glow)
+        self._ema_buffers = _running_averages(self.ema_glow)
         self.optimizer: torch.optim.Optimizer
         if config.optimizer == "adamax":
             self.optimizer = torch.optim.Adamax([self.weights], lr=config.learning_rate)
@@ -98,11 +113,11 @@ class Trainer:
                 [self.weights], lr=config.learning_rate, weight_decay=0.0
             )
 
-    def train(self, batch_at: Callable[[int], Tensor]) -> Iterator[StepReport]:
+    def train(self, batch_at: Callable[[int], Batch]) -> Iterator[StepReport]:
         """Trains up to `config.steps`, yielding after every update.
 
         Args:
-            batch_at: this rank's levels (B, C, H, W), uint8, of update number `step` from 0.
+            batch_at: this rank's part of the batch of update number `step` from 0.
 
         Raises:
             NonFiniteLoss: at the first step whose loss or gradient is not finite.
@@ -111,14 +126,19 @@ class Trainer:
         while self.step < self.config.steps:
             yield self._update(batch_at(self.step))
 
-    def _update(self, levels: Tensor) -> StepReport:
+    def _update(self, batch: Batch) -> StepReport:
         model = self.glow.config
-        generator = torch.Generator(levels.device).manual_seed(self._noise_seed())
-        x = dequantize(levels, model.n_bits, generator)
-        loss = bits_per_dim(self.glow(x), model.n_dims, model.n_bits).mean()
+        generator = torch.Generator(batch.levels.device).manual_seed(self._noise_seed())
+        x = dequantize(batch.levels, model.n_bits, generator)
+        encoding = self.glow(x, batch.labels)
+        bits = bits_per_dim(encoding.log_prob, model.n_dims, model.n_bits).mean()
+        total = bits
+        if batch.labels is not None:
+            surprise = F.cross_entropy(self.glow.top.logits(encoding.top), batch.labels)
+            total = bits + self.config.class_weight * surprise / math.log(2.0)
         self.gradients.zero_()
-        loss.backward()
-        loss = loss.detach()
+        total.backward()
+        loss = bits.detach()
         if _world_size() > 1:
             for tensor in (self.gradients, loss):
                 dist.all_reduce(tensor)
@@ -136,6 +156,8 @@ class Trainer:
         self.optimizer.step()
         with torch.no_grad():
             self.ema.lerp_(self.weights, 1 - self.config.ema_decay_at(self.step))
+            for average, buffer in zip(self._ema_buffers, self._buffers, strict=True):
+                average.copy_(buffer)
         self.step += 1
         return StepReport(self.step, float(loss), norm, rate)
 
@@ -179,6 +201,12 @@ class Trainer:
     def _noise_seed(self) -> int:
         rank = dist.get_rank() if _world_size() > 1 else 0
         return hash((self.seed, self.step, rank)) & 0x7FFF_FFFF_FFFF_FFFF  # ints hash the same
+
+
+def _running_averages(glow: Glow) -> list[Tensor]:
+    """The only buffers that training changes."""
+    norms = [module for module in glow.modules() if isinstance(module, BatchNorm)]
+    return [buffer for norm in norms for buffer in norm.buffers()]
 
 
 def _world_size() -> int:

@@ -15,6 +15,7 @@ from glow.attributes import AttributeStatistics
 from stages import tracking
 from stages.errors import run
 from stages.figures import save_grid, to_bytes
+from stages.labels import labels_of
 from stages.outputs import fresh_folder, write_text
 from stages.params import AttributesParams, load_params
 from stages.progress import progress
@@ -23,9 +24,18 @@ from stages.trained import load_model
 
 
 @torch.inference_mode()
-def _latents(glow: Glow, levels: Tensor, generator: torch.Generator) -> Tensor:
+def _latents(
+    glow: Glow, levels: Tensor, labels: Tensor | None, generator: torch.Generator
+) -> Tensor:
     x = dequantize(levels.to(generator.device), glow.config.n_bits, generator)
-    return glow.encode(x).flatten()
+    return glow.encode(x, labels).flatten()
+
+
+def _labels(
+    glow: Glow, shards: ShardSet, present: Tensor, generator: torch.Generator
+) -> Tensor | None:
+    labels = labels_of(glow.config.classes, shards.attribute_names, present)
+    return None if labels is None else labels.to(generator.device)
 
 
 def gather(
@@ -37,7 +47,8 @@ def gather(
     with progress("attributes", len(levels), "images") as advance:
         batches = levels.split(how.batch_size), attributes.split(how.batch_size)
         for images, present in zip(*batches, strict=True):
-            statistics.add(_latents(glow, images, generator), present)
+            labels = _labels(glow, shards, present, generator)
+            statistics.add(_latents(glow, images, labels, generator), present)
             advance(len(images))
     return statistics
 
@@ -52,7 +63,10 @@ def table(
 ) -> pd.DataFrame:
     """A row per attribute; the probe is the projection on its vector, on validation images."""
     levels, present = shards.load("valid")
-    parts = [_latents(glow, images, generator).cpu() for images in levels.split(batch_size)]
+    parts = [
+        _latents(glow, images, _labels(glow, shards, rows, generator), generator).cpu()
+        for images, rows in zip(levels.split(batch_size), present.split(batch_size), strict=True)
+    ]
     scores = torch.cat(parts).double() @ vectors.T
     guesses = scores > statistics.midpoints(vectors)
     positives = statistics.attributes.long()
@@ -82,13 +96,15 @@ def draw_edits(
     levels, present = shards.load("test")
     drawn = []
     for index, name in enumerate(shards.attribute_names):
-        chosen = levels[~present[:, index]][: how.n_faces].to(generator.device)
+        without = (~present[:, index]).nonzero()[: how.n_faces, 0]
+        chosen = levels[without].to(generator.device)
+        labels = _labels(glow, shards, present[without], generator)
         if not len(chosen):
             continue
         x = dequantize(chosen, glow.config.n_bits, generator)
-        latents = glow.encode(x)
+        latents = glow.encode(x, labels)
         direction = latents.unflatten(vectors[index : index + 1].to(x))
-        columns = [x] + [glow.decode(latents + alpha * direction) for alpha in how.alphas]
+        columns = [x] + [glow.decode(latents + alpha * direction, labels) for alpha in how.alphas]
         images = torch.stack([to_bytes(column, glow.config.n_bits) for column in columns], dim=1)
         drawn.append(folder / f"{name}.png")
         save_grid(drawn[-1], list(images))

@@ -1,11 +1,14 @@
 """Training batches as a function of (seed, step): the same order on any number of ranks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from glow.trainer import Batch
 from stages.errors import InputError
+from stages.labels import labels_of
 from stages.shards import ShardSet
 
 
@@ -18,6 +21,7 @@ class Batches:
     """
 
     levels: Tensor
+    labels: Tensor | None
     batch_size: int
     seed: int
     rank: int
@@ -29,6 +33,7 @@ class Batches:
         shards: ShardSet,
         batch_size: int,
         *,
+        classes: Sequence[str] = (),
         seed: int,
         rank: int,
         world_size: int,
@@ -45,18 +50,21 @@ class Batches:
                 f"the training split has {shards.count('train')} images, fewer than "
                 f"train.batch_size = {batch_size}; add images or lower it"
             )
-        levels, _ = shards.load("train")
-        return cls(levels.to(device), batch_size, seed, rank, world_size)
+        levels, present = shards.load("train")
+        labels = labels_of(classes, shards.attribute_names, present)
+        if labels is not None:
+            labels = labels.to(device)
+        return cls(levels.to(device), labels, batch_size, seed, rank, world_size)
 
-    def __call__(self, step: int) -> Tensor:
-        """This rank's levels of update number `step`, (B / ranks, C, H, W), uint8."""
+    def __call__(self, step: int) -> Batch:
+        """This rank's B / ranks images of update number `step`."""
         per_epoch = len(self.levels) // self.batch_size
         epoch, index = divmod(step, per_epoch)
         start = index * self.batch_size
         order = self._order(epoch)[start : start + self.batch_size]
         part = self.batch_size // self.world_size
-        mine = order[self.rank * part : (self.rank + 1) * part]
-        return self.levels[mine.to(self.levels.device)]
+        mine = order[self.rank * part : (self.rank + 1) * part].to(self.levels.device)
+        return Batch(self.levels[mine], None if self.labels is None else self.labels[mine])
 
     def _order(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)

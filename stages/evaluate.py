@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,84 +11,129 @@ import torch
 import typer
 from torch import Tensor
 
-from glow import Glow, bits_per_dim, dequantize, read_about
+from glow import Glow, dequantize, read_about
 from stages import tracking
 from stages.baselines import histogram_bits
 from stages.errors import StageError, run
-from stages.outputs import write_json, write_text
+from stages.labels import labels_of
+from stages.likelihood import Likelihood, measure, reconstruction_error
+from stages.likelihood_figures import save_extremes, save_histogram
+from stages.outputs import fresh_folder, write_json, write_text
 from stages.params import EvaluateParams, load_params
 from stages.progress import progress
 from stages.shards import SPLITS, ShardSet
-from stages.trained import load_model
+from stages.trained import RAW, load_model
 
 
-@torch.inference_mode()
-def bits_of_images(
-    glow: Glow, levels: Tensor, how: EvaluateParams, generator: torch.Generator
-) -> Tensor:
-    """Bits per dimension of each image, averaged over the dequantisation draws, float64 (N,)."""
-    config = glow.config
-    draws = []
-    for _ in range(how.n_dequantizations):
-        log_prob = glow.log_prob(dequantize(levels, config.n_bits, generator))
-        draws.append(bits_per_dim(log_prob.double(), config.n_dims, config.n_bits))
-    return torch.stack(draws).mean(dim=0)
+@dataclass(frozen=True)
+class Split:
+    """A split in memory: levels (N, C, H, W), uint8, their labels and names."""
 
+    levels: Tensor
+    labels: Tensor | None
+    names: list[str]
 
-@torch.inference_mode()
-def reconstruction_error(glow: Glow, levels: Tensor, generator: torch.Generator) -> float:
-    """Max |x - decode(encode(x))|, in quantisation steps: below 0.5 it returns the very pixels."""
-    x = dequantize(levels, glow.config.n_bits, generator)
-    error = (glow.decode(glow.encode(x)) - x).abs().max()
-    return float(error) * 2**glow.config.n_bits
+    @classmethod
+    def load(cls, shards: ShardSet, name: str, limit: int | None, glow: Glow) -> "Split":
+        """All of a split or its first images."""
+        levels, present = shards.load(name, limit)
+        labels = labels_of(glow.config.classes, shards.attribute_names, present)
+        pairs = zip(shards.samples(name), levels, strict=False)
+        return cls(levels, labels, [sample.name for sample, _ in pairs])
 
 
 def evaluate(
-    glow: Glow, shards: ShardSet, how: EvaluateParams, seed: int
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The report and a row per image; images that overflow are counted, never dropped."""
+    glow: Glow, raw: Glow, splits: dict[str, Split], how: EvaluateParams, seed: int
+) -> tuple[dict[str, Any], dict[str, Likelihood]]:
+    """The report, and the likelihood of every image under the averaged weights.
+
+    Images that overflow are counted, never dropped: a mean over them is null.
+    """
     device = next(glow.parameters()).device
-    loaded = {
-        split: shards.load(split, how.train_images if split == "train" else None)[0]
-        for split in SPLITS
-    }
-    total = sum(len(levels) for levels in loaded.values())
     report: dict[str, Any] = {}
-    rows = []
-    with progress("evaluate", total, "images") as advance:
-        for split, levels in loaded.items():
-            generator = torch.Generator(device).manual_seed(seed)
-            parts = []
-            for batch in levels.split(how.batch_size):
-                parts.append(bits_of_images(glow, batch.to(device), how, generator).cpu())
-                advance(len(batch))
-            bits = torch.cat(parts)
-            report[split] = _summary(bits, how.n_dequantizations)
-            some = levels[: how.batch_size].to(device)
-            error = reconstruction_error(glow, some, generator)
-            report[split]["reconstruction_error_steps"] = round(error, 6)
-            names = [s.name for s, _ in zip(shards.samples(split), bits, strict=False)]
-            rows.append(pd.DataFrame({"split": split, "name": names, "bits_per_dim": bits}))
-    train, test = shards.load("train")[0], loaded["test"]
-    report["baselines"] = {
-        "uniform": float(shards.n_bits),
-        "histogram": round(histogram_bits(train, test, shards.n_bits, per_position=False), 4),
-        "histogram_per_position": round(
-            histogram_bits(train, test, shards.n_bits, per_position=True), 4
-        ),
-    }
-    report["data"] = shards.checksum
-    return report, pd.concat(rows)
+    found = {}
+    total = sum(len(split.levels) for split in splits.values()) * (how.n_dequantizations + 1)
+    with progress("evaluate", total, "draws") as advance:
+        for name, split in splits.items():
+            averaged, last = (
+                measure(
+                    model,
+                    split.levels,
+                    split.labels,
+                    n_draws=n_draws,
+                    batch_size=how.batch_size,
+                    generator=torch.Generator(device).manual_seed(seed),
+                    advance=advance,
+                )
+                for model, n_draws in ((glow, how.n_dequantizations), (raw, 1))
+            )
+            found[name] = averaged
+            report[name] = _summary(averaged, last) | {
+                "reconstruction_error_steps": _round_trip(glow, split, how.batch_size, seed)
+            }
+    report["gap"] = _gap(report["train"], report["test"])
+    report["levels"] = found["test"].by_level()
+    report["round_trip_steps"] = _round_trips_elsewhere(glow, splits["test"], how.batch_size, seed)
+    return report, found
 
 
-def _summary(bits: Tensor, n_dequantizations: int) -> dict[str, Any]:
-    error = float(bits.std()) / math.sqrt(len(bits)) if len(bits) > 1 else 0.0
+def _summary(averaged: Likelihood, raw: Likelihood) -> dict[str, Any]:
+    bits, error = averaged.mean_and_error()
+    raw_bits, raw_error = raw.mean_and_error()
     return {
-        "bits_per_dim": round(float(bits.mean()), 6),
-        "standard_error": round(error, 6),
-        "n_images": len(bits),
-        "n_dequantizations": n_dequantizations,
-        "non_finite": int((~bits.isfinite()).sum()),
+        "bits_per_dim": bits,
+        "standard_error": error,
+        "n_images": averaged.draws.shape[1],
+        "n_dequantizations": len(averaged.draws),
+        "non_finite": averaged.non_finite,
+        "importance_weighted": averaged.importance_weighted(),
+        "raw_bits_per_dim": raw_bits,
+        "raw_standard_error": raw_error,
+        "raw_non_finite": raw.non_finite,
+    }
+
+
+def _gap(train: dict[str, Any], test: dict[str, Any]) -> dict[str, float | None]:
+    """How much more the test images cost than the training images."""
+    if train["bits_per_dim"] is None or test["bits_per_dim"] is None:
+        return {"bits_per_dim": None, "standard_error": None}
+    error = math.hypot(train["standard_error"], test["standard_error"])
+    gap = test["bits_per_dim"] - train["bits_per_dim"]
+    return {"bits_per_dim": round(gap, 6), "standard_error": round(error, 6)}
+
+
+def _round_trip(glow: Glow, split: Split, n: int, seed: int) -> float | None:
+    device = next(glow.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    x = dequantize(split.levels[:n].to(device), glow.config.n_bits, generator)
+    return reconstruction_error(glow, x, _first(split, n, device))
+
+
+@torch.inference_mode()
+def _round_trips_elsewhere(glow: Glow, split: Split, n: int, seed: int) -> dict[str, float | None]:
+    """Of what is no image of the data set: uniform noise, and the model's own samples."""
+    device = next(glow.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    n = min(n, len(split.levels))
+    labels = _first(split, n, device)
+    shape = (n, *split.levels.shape[1:])
+    noise = torch.rand(shape, generator=generator, device=device) - 0.5
+    samples = glow.sample(n, generator=generator, labels=labels)
+    return {
+        "noise": reconstruction_error(glow, noise, labels),
+        "samples": reconstruction_error(glow, samples, labels),
+    }
+
+
+def _first(split: Split, n: int, device: torch.device) -> Tensor | None:
+    return None if split.labels is None else split.labels[:n].to(device)
+
+
+def _baselines(train: Tensor, test: Tensor, n_bits: int) -> dict[str, float]:
+    return {
+        "uniform": float(n_bits),
+        "histogram": round(histogram_bits(train, test, n_bits, per_position=False), 4),
+        "histogram_per_position": round(histogram_bits(train, test, n_bits, per_position=True), 4),
     }
 
 
@@ -95,9 +141,20 @@ def _table(report: dict[str, Any]) -> str:
     lines = [f"{name:<24}{bits:8.3f}" for name, bits in report["baselines"].items()]
     for split in SPLITS:
         about = report[split]
-        error = f"{about['bits_per_dim']:8.3f} +- {about['standard_error']:.3f}"
-        lines.append(f"{'Glow, ' + split:<24}{error}")
+        numbers = f"  {about['non_finite']} of {about['n_images']} images are not finite"
+        if about["bits_per_dim"] is not None:
+            numbers = f"{about['bits_per_dim']:8.3f} +- {about['standard_error']:.3f}"
+        lines.append(f"{'Glow, ' + split:<24}{numbers}")
     return "\n".join(["bits per dimension, lower is better", *lines])
+
+
+def _numbers(value: Any, name: str = "") -> dict[str, float]:  # noqa: ANN401 - JSON
+    """The report as flat metrics: test_bits_per_dim, test_importance_weighted_4, ..."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        parts = [_numbers(part, f"{name}_{key}" if name else str(key)) for key, part in items]
+        return {key: number for part in parts for key, number in part.items()}
+    return {name: value} if isinstance(value, int | float) else {}
 
 
 def command(
@@ -105,25 +162,38 @@ def command(
     model: Annotated[Path, typer.Argument(help="folder of the trained model")],
     metrics: Annotated[Path, typer.Argument(help="JSON file to write")],
     likelihoods: Annotated[Path, typer.Argument(help="CSV file to write, a row per image")],
+    figures: Annotated[Path, typer.Argument(help="folder to write PNGs to")],
 ) -> None:
     """Measure a trained Glow beside codes that know only histograms.
 
     Example: python -m stages.evaluate data/shards models/glow results/evaluate.json
-    results/likelihoods.csv
+    results/likelihoods.csv results/evaluate
     """
     params = load_params()
-    glow = load_model(model)
+    glow, raw = load_model(model), load_model(model / RAW)
     data = ShardSet.open(shards)
-    report, table = evaluate(glow, data, params.evaluate, params.seed)
+    limits = {"train": params.evaluate.train_images}
+    splits = {name: Split.load(data, name, limits.get(name), glow) for name in SPLITS}
+    report, found = evaluate(glow, raw, splits, params.evaluate, params.seed)
+    test = splits["test"].levels
+    report["baselines"] = _baselines(data.load("train")[0], test, data.n_bits)
+    report["data"] = data.checksum
+    table = pd.concat(
+        pd.DataFrame({"split": name, "name": splits[name].names, "bits_per_dim": of_split.bits})
+        for name, of_split in found.items()
+    )
     write_json(metrics, report)
     write_text(likelihoods, table.to_csv(index=False, float_format="%.6f"))
+    with fresh_folder(figures) as folder:
+        save_histogram(folder / "histogram.png", table)
+        save_extremes(folder / "extremes.png", test, found["test"].bits, data.n_bits)
     print(_table(report), file=sys.stderr)
     with tracking.same_run(read_about(model)["fingerprint"]) as tracked:
-        for split in SPLITS:
-            tracked.metrics({f"{split}_{key}": value for key, value in report[split].items()})
-        tracked.metrics({f"baseline_{k}": v for k, v in report["baselines"].items()})
+        tracked.metrics(_numbers(report))
         tracked.artifact(metrics)
         tracked.artifact(likelihoods)
+        for name in ("histogram", "extremes"):
+            tracked.image(figures / f"{name}.png", key=f"likelihood_{name}")
     bad = {split: report[split]["non_finite"] for split in SPLITS if report[split]["non_finite"]}
     if bad:
         raise StageError(

@@ -77,11 +77,18 @@ class ModelParams(Section):
 
     n_levels: Positive
     depth: Positive
+    checkerboard_depth: int = Field(ge=0)
     hidden_channels: Positive
     coupling: Literal["additive", "affine"]
     permutation: Literal["reverse", "shuffle", "conv1x1", "conv1x1_lu"]
+    normalization: Literal["actnorm", "batchnorm", "none"]
+    conditioner: Literal["plain", "residual"]
+    conditioner_actnorm: bool
+    edge_bias: bool
+    log_scale_factor: float = Field(gt=0.0)
     min_scale: float = Field(ge=0.0, lt=1.0)
     learn_top: bool
+    conditional: str | list[str] | None  # an attribute, or several of which each image has one
 
 
 class TrainParams(Section):
@@ -95,6 +102,7 @@ class TrainParams(Section):
     decay_steps: int = Field(ge=0)  # the last steps, in which the rate falls to zero by a cosine
     max_grad_norm: float = Field(gt=0.0)
     ema_decay: float = Field(ge=0.0, lt=1.0)
+    class_weight: float = Field(ge=0.0)  # of the classifier's loss, with model.conditional
     initialize_images: Positive
     backprop: Literal["autograd", "reversible"]
     valid_every: Positive

@@ -11,6 +11,7 @@ from glow import Glow, bits_per_dim, dequantize, interpolate, read_about
 from stages import tracking
 from stages.errors import run
 from stages.figures import clipped_share, save_grid, square, to_bytes
+from stages.labels import labels_of
 from stages.outputs import fresh_folder, write_json
 from stages.params import SamplesParams, load_params
 from stages.progress import progress
@@ -25,10 +26,21 @@ def draw(glow: Glow, n: int, temperature: float, seed: int, batch_size: int) -> 
     """N samples; the same noise at every temperature, so that columns can be compared."""
     device = next(glow.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    sizes = [min(batch_size, n - start) for start in range(0, n, batch_size)]
-    return torch.cat(
-        [glow.sample(size, temperature=temperature, generator=generator) for size in sizes]
-    )
+    labels = classes_in_turn(glow, n)
+    parts = []
+    for start in range(0, n, batch_size):
+        size = min(batch_size, n - start)
+        part = None if labels is None else labels[start : start + size]
+        parts.append(glow.sample(size, temperature=temperature, generator=generator, labels=part))
+    return torch.cat(parts)
+
+
+def classes_in_turn(glow: Glow, n: int) -> Tensor | None:
+    """Labels 0, 1, 2, ..., 0, 1, ... of n samples; None where the model has no classes."""
+    if not glow.config.classes:
+        return None
+    device = next(glow.parameters()).device
+    return torch.arange(n, device=device) % len(glow.config.classes)
 
 
 @torch.inference_mode()
@@ -40,13 +52,12 @@ def statistics(glow: Glow, x: Tensor) -> dict[str, float]:
     (diversity), the last two in units of the whole range.
     """
     config = glow.config
+    log_prob = glow.log_prob(x, classes_in_turn(glow, len(x)))
     clipped = to_bytes(x, config.n_bits).float() / 256
     horizontal = (clipped[..., 1:] - clipped[..., :-1]).abs().mean()
     vertical = (clipped[..., 1:, :] - clipped[..., :-1, :]).abs().mean()
     return {
-        "sample_bits_per_dim": float(
-            bits_per_dim(glow.log_prob(x), config.n_dims, config.n_bits).mean()
-        ),
+        "sample_bits_per_dim": float(bits_per_dim(log_prob, config.n_dims, config.n_bits).mean()),
         "clipped_share": clipped_share(x),
         "non_finite": float((~x.isfinite()).flatten(1).any(dim=1).sum()),
         "sharpness": float((horizontal + vertical) / 2),
@@ -58,16 +69,24 @@ def statistics(glow: Glow, x: Tensor) -> dict[str, float]:
 def draw_interpolations(
     file: Path, glow: Glow, shards: ShardSet, how: SamplesParams, seed: int
 ) -> None:
-    """A row per pair of test images: the straight line between their latents."""
+    """A row per pair of test images: the straight line between their latents.
+
+    A model with classes sees both as of the first one's class.
+    """
     device = next(glow.parameters()).device
-    levels, _ = shards.load("test", 2 * how.n_interpolations)
+    levels, present = shards.load("test", 2 * how.n_interpolations)
     generator = torch.Generator(device).manual_seed(seed)
-    latents = glow.encode(dequantize(levels.to(device), glow.config.n_bits, generator))
+    x = dequantize(levels.to(device), glow.config.n_bits, generator)
+    labels = labels_of(glow.config.classes, shards.attribute_names, present)
     rows = []
     for pair in range(len(levels) // 2):
-        start = latents.images(slice(2 * pair, 2 * pair + 1))
-        end = latents.images(slice(2 * pair + 1, 2 * pair + 2))
-        line = glow.decode(interpolate(start, end, how.interpolation_steps))
+        label = None if labels is None else labels[2 * pair].to(device).expand(2)
+        ends = glow.encode(x[2 * pair : 2 * pair + 2], label)
+        start, end = ends.images(slice(0, 1)), ends.images(slice(1, 2))
+        steps = how.interpolation_steps
+        line = glow.decode(
+            interpolate(start, end, steps), None if label is None else label[:1].expand(steps)
+        )
         rows.append(to_bytes(line, glow.config.n_bits))
     save_grid(file, rows)
 

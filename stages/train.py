@@ -14,17 +14,20 @@ import torch
 import typer
 from torch import Tensor
 
-from glow import Glow, GlowConfig, bits_per_dim, dequantize, save_glow
+from glow import Glow, GlowConfig, dequantize, save_glow
 from glow.trainer import NonFiniteLoss, StepReport, TrainConfig, Trainer
 from stages import tracking
 from stages.batches import Batches
 from stages.distributed import process_group, rank, relaunch_under_torchrun, world_size
 from stages.errors import InputError, StageError, run
 from stages.interrupt import deferred, exit_on_sigterm
+from stages.labels import classes_of, labels_of
+from stages.likelihood import measure
 from stages.outputs import fresh_folder, write_json, write_text
 from stages.params import ModelParams, TrainParams, load_params
 from stages.progress import progress
 from stages.shards import ShardSet
+from stages.trained import RAW
 
 VALID_BATCH = 100
 
@@ -35,19 +38,11 @@ def fingerprint(seed: int, model: ModelParams, train: TrainParams, checksum: str
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-@torch.no_grad()
-def mean_bits_per_dim(glow: Glow, levels: Tensor, seed: int) -> float:
+def mean_bits_per_dim(glow: Glow, levels: Tensor, labels: Tensor | None, seed: int) -> float:
     """Mean over images, with the same noise each time it is called."""
     generator = torch.Generator(levels.device).manual_seed(seed)
-    bits = [
-        bits_per_dim(
-            glow.log_prob(dequantize(batch, glow.config.n_bits, generator)),
-            glow.config.n_dims,
-            glow.config.n_bits,
-        )
-        for batch in levels.split(VALID_BATCH)
-    ]
-    return float(torch.cat(bits).mean())
+    found = measure(glow, levels, labels, n_draws=1, batch_size=VALID_BATCH, generator=generator)
+    return float(found.bits.mean())
 
 
 class Curves:
@@ -84,8 +79,9 @@ def _start(
         config = GlowConfig(
             image_size=shards.image_size,
             n_bits=shards.n_bits,
+            classes=classes_of(model.conditional),
             backprop=train.backprop,
-            **model.model_dump(),
+            **model.model_dump(exclude={"conditional"}),
         )
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -107,12 +103,23 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
     cache = Path(os.environ.get("DVC_ROOT", ".")) / ".cache" / "checkpoints" / name
     checkpoint = cache / "trainer.safetensors"
     main = rank() == 0
+    if model.normalization == "batchnorm" and world_size() > 1:
+        raise InputError(
+            f"model.normalization is batchnorm, expected one process, not {world_size()} "
+            "(GLOW_NPROC): its averages are each process's own"
+        )
     with process_group() as device:
         batches = Batches.load(
-            shards, how.batch_size, seed=seed, rank=rank(), world_size=world_size(), device=device
+            shards,
+            how.batch_size,
+            classes=classes_of(model.conditional),
+            seed=seed,
+            rank=rank(),
+            world_size=world_size(),
+            device=device,
         )
-        valid, _ = shards.load("valid", how.valid_images)
-        valid = valid.to(device)
+        valid, present = shards.load("valid", how.valid_images)
+        labels = labels_of(classes_of(model.conditional), shards.attribute_names, present)
         trainer = _start(shards, model, how, seed, batches)
         resumed = trainer.resume(checkpoint)
         curves = Curves(trainer.notes)
@@ -133,7 +140,7 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
                     advance(how.batch_size, f"{step.bits_per_dim:.3f} bits/dim")
                     if step.step % how.valid_every == 0 or step.step == how.steps:
                         rate = (step.step - before) * how.batch_size / (time.monotonic() - began)
-                        bits = mean_bits_per_dim(trainer.ema_glow, valid, seed)
+                        bits = mean_bits_per_dim(trainer.ema_glow, valid, labels, seed)
                         row = curves.row(step.step, bits, step.learning_rate)
                         report.metrics({**row, "images_per_second": rate}, step.step)
                         began, before = time.monotonic(), step.step
@@ -158,10 +165,11 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
 
 
 def write(trainer: Trainer, curves: Curves, name: str, checksum: str, out: "Outs") -> None:
-    """The model with averaged weights, its curves and its last numbers."""
+    """The model with averaged weights, that with the last ones, its curves and last numbers."""
     about = {"fingerprint": name, "data": checksum, "step": trainer.step}
     with fresh_folder(out.model) as folder:
         save_glow(trainer.ema_glow, folder, about=about)
+        save_glow(trainer.glow, folder / RAW, about=about)
     frame = pd.DataFrame(curves.rows).astype({"step": int})
     write_text(out.curves, frame.to_csv(index=False, float_format="%.6g"))
     last = curves.rows[-1]

@@ -7,6 +7,8 @@ import torch
 from glow import Glow, load_glow
 from stages.errors import InputError
 
+RAW = "raw"  # in the folder of a model: the same with the last weights, not their average
+
 
 def load_model(folder: Path) -> Glow:
     """The model on the GPU where there is one; InputError where the folder holds none."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from glow.actnorm import ActNorm
 from glow.bijection import Bijection
 from glow.chain import Chain
-from glow.conditioner import EdgeConv3x3
+from glow.conditioner import Conditioner, Conv3x3
 from glow.coupling import AdditiveCoupling, AffineCoupling
 from glow.level import FlowStep
 from glow.permutation import InvertibleConv1x1, InvertibleConv1x1LU, Reverse, Shuffle
@@ -22,8 +22,12 @@ COUPLINGS = (AdditiveCoupling, AffineCoupling)
 HIDDEN = 6
 
 
+def network(seen: int, needed: int) -> Conditioner:
+    return Conditioner(seen, HIDDEN, needed)
+
+
 def flow_step(permutation: type, coupling: type) -> Callable[[int], Bijection]:
-    return lambda c: FlowStep(ActNorm(c), permutation(c), coupling(c, HIDDEN))
+    return lambda c: FlowStep(ActNorm(c), permutation(c), coupling(c, network))
 
 
 def chain(channels: int) -> Bijection:
@@ -38,12 +42,12 @@ CASES: dict[str, tuple[Callable[[int], Bijection], tuple[int, int, int, int]]] =
     "shuffle": (Shuffle, (3, 5, 2, 3)),
     "conv1x1": (InvertibleConv1x1, (3, 5, 2, 3)),
     "conv1x1_lu": (InvertibleConv1x1LU, (3, 5, 2, 3)),
-    "additive": (lambda c: AdditiveCoupling(c, HIDDEN), (3, 4, 2, 3)),
-    "additive-odd-channels": (lambda c: AdditiveCoupling(c, HIDDEN), (1, 5, 3, 2)),
-    "affine": (lambda c: AffineCoupling(c, HIDDEN), (3, 4, 2, 3)),
-    "affine-bounded": (lambda c: AffineCoupling(c, HIDDEN, min_scale=0.3), (3, 4, 2, 3)),
-    "affine-odd-channels": (lambda c: AffineCoupling(c, HIDDEN), (1, 5, 3, 2)),
-    "affine-one-pixel": (lambda c: AffineCoupling(c, HIDDEN), (5, 4, 1, 1)),
+    "additive": (lambda c: AdditiveCoupling(c, network), (3, 4, 2, 3)),
+    "additive-odd-channels": (lambda c: AdditiveCoupling(c, network), (1, 5, 3, 2)),
+    "affine": (lambda c: AffineCoupling(c, network), (3, 4, 2, 3)),
+    "affine-bounded": (lambda c: AffineCoupling(c, network, min_scale=0.3), (3, 4, 2, 3)),
+    "affine-odd-channels": (lambda c: AffineCoupling(c, network), (1, 5, 3, 2)),
+    "affine-one-pixel": (lambda c: AffineCoupling(c, network), (5, 4, 1, 1)),
     "squeeze": (lambda _: Squeeze(), (3, 3, 2, 4)),
     "chain": (chain, (3, 1, 4, 6)),
     **{
@@ -222,7 +226,7 @@ def test_lu_holds_its_matrix_to_the_parameterisation() -> None:
 def test_coupling_changes_only_the_second_half_and_by_the_first(
     coupling: type, channels: int
 ) -> None:
-    layer, x = built(lambda c: coupling(c, HIDDEN), channels), batch((2, channels, 3, 3))
+    layer, x = built(lambda c: coupling(c, network), channels), batch((2, channels, 3, 3))
     half = channels // 2
     z = layer(x)[0]
     assert torch.equal(z[:, :half], x[:, :half])
@@ -231,15 +235,15 @@ def test_coupling_changes_only_the_second_half_and_by_the_first(
 
 def test_a_new_coupling_is_nearly_the_identity() -> None:
     x = torch.randn(2, 4, 3, 3)
-    torch.testing.assert_close(AdditiveCoupling(4, HIDDEN)(x)[0], x)
-    z, log_det = AffineCoupling(4, HIDDEN)(x)
+    torch.testing.assert_close(AdditiveCoupling(4, network)(x)[0], x)
+    z, log_det = AffineCoupling(4, network)(x)
     scale = 1 / (1 + math.exp(-2.0))
     torch.testing.assert_close(z[:, 2:], x[:, 2:] * scale)
     torch.testing.assert_close(log_det, torch.full((2,), 2 * 9 * math.log(scale)))
 
 
 def test_affine_coupling_takes_shift_from_even_and_scale_from_odd_channels() -> None:
-    layer, x = built(lambda c: AffineCoupling(c, HIDDEN), 4), batch((2, 4, 3, 3))
+    layer, x = built(lambda c: AffineCoupling(c, network), 4), batch((2, 4, 3, 3))
     h = layer.conditioner(x[:, :2])
     shift, scale = h[:, [0, 2]], torch.sigmoid(h[:, [1, 3]] + 2)
     z, log_det = layer(x)
@@ -282,7 +286,7 @@ def test_edge_convolution_sees_a_channel_that_is_one_outside_the_image(
     way: str, size: tuple[int, int]
 ) -> None:
     torch.manual_seed(0)
-    conv = EdgeConv3x3(3, 4, std=0.5).double()
+    conv = Conv3x3(3, 4, std=0.5, edge_bias=True).double()
     x, scale, bias = batch((3, 3, *size)), batch((4,), seed=4).exp(), batch((4,), seed=5)
     edge = F.pad(x.new_zeros(3, 1, *size), (1, 1, 1, 1), value=1.0)
     padded = torch.cat((F.pad(x, (1, 1, 1, 1)), edge), dim=1)
@@ -291,7 +295,7 @@ def test_edge_convolution_sees_a_channel_that_is_one_outside_the_image(
 
 
 def test_min_scale_bounds_what_the_inverse_enlarges() -> None:
-    bounded = AffineCoupling(4, HIDDEN, min_scale=0.25).double()
+    bounded = AffineCoupling(4, network, min_scale=0.25).double()
     with torch.no_grad():
         bounded.conditioner.conv3.bias[1::2] = -100.0  # s far below zero: the smallest scale
     z = torch.ones(1, 4, 2, 2, dtype=torch.float64)

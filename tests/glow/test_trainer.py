@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from glow import Glow, GlowConfig, dequantize
-from glow.trainer import NonFiniteLoss, TrainConfig, Trainer
+from glow.trainer import Batch, NonFiniteLoss, TrainConfig, Trainer
 
 CONFIG = GlowConfig(image_size=8, n_bits=5, n_levels=2, depth=2, hidden_channels=8)
 HOW = {
@@ -20,18 +19,18 @@ HOW = {
 }
 
 
-def batch_at(step: int) -> Tensor:
+def batch_at(step: int) -> Batch:
     """Images of one dark and one bright half, so that there is something to learn."""
     generator = torch.Generator().manual_seed(step)
     levels = torch.randint(0, 4, (8, 3, 8, 8), generator=generator, dtype=torch.uint8)
     levels[:, :, 4:] += 20
-    return levels
+    return Batch(levels)
 
 
 def trainer(steps: int, **changes: object) -> Trainer:
     torch.manual_seed(0)
     glow = Glow(CONFIG)
-    glow.initialize(dequantize(batch_at(0), 5, torch.Generator().manual_seed(0)))
+    glow.initialize(dequantize(batch_at(0).levels, 5, torch.Generator().manual_seed(0)))
     return Trainer(glow, TrainConfig(steps=steps, **{**HOW, **changes}), seed=0)
 
 

@@ -1,0 +1,54 @@
+"""From attributes to the classes of a conditional model."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stages.errors import InputError
+
+
+def classes_of(conditional: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names that `model.conditional` gives the classes.
+
+    An attribute makes two, without and with it; a list of attributes, of which every image has
+    exactly one, makes as many.
+    """
+    if conditional is None:
+        return ()
+    if isinstance(conditional, str):
+        return (f"not {conditional}", conditional)
+    return tuple(conditional)
+
+
+def labels_of(classes: Sequence[str], names: Sequence[str], present: Tensor) -> Tensor | None:
+    """The class of each image, (N,), int64, or None where the model has no classes.
+
+    Args:
+        classes: of the model.
+        names: of the attributes.
+        present: whether images have them, (N, A), bool.
+
+    Raises:
+        InputError: a class is no attribute of the data set, or images have none or several.
+    """
+    if not classes:
+        return None
+    wanted = [name for name in classes if name != f"not {classes[-1]}"]
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        there = ", ".join(names) or "none"
+        raise InputError(
+            f"model.conditional names {', '.join(unknown)}, expected attributes of the data set; "
+            f"there are: {there}"
+        )
+    columns = present[:, [list(names).index(name) for name in wanted]].long()
+    if len(wanted) < len(classes):
+        return columns[:, 0]
+    counts = columns.sum(dim=1)
+    if bool((counts != 1).any()):
+        raise InputError(
+            f"{int((counts != 1).sum())} images have none or several of {', '.join(wanted)}, "
+            "expected exactly one, as model.conditional lists classes"
+        )
+    return torch.argmax(columns, dim=1)
