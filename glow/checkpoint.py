@@ -50,6 +50,14 @@ def load_glow(folder: Path | str, *, device: str = "cpu") -> Glow:
     return glow.to(device).eval()
 
 
+def read_config(folder: Path | str) -> GlowConfig:
+    """The config of a saved model, without its weights; ValueError where there is none."""
+    try:
+        return GlowConfig(**_read_config(Path(folder))["config"])
+    except TypeError as error:
+        raise ValueError(f"{Path(folder) / CONFIG} is not of this version: {error}") from None
+
+
 def read_about(folder: Path | str) -> dict[str, Any]:
     """What `save_glow` was told to remember of the model."""
     about: dict[str, Any] = _read_config(Path(folder))["about"]

@@ -1,5 +1,6 @@
 """The command line: describe a model, draw samples."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from glow import Glow, load_glow, quantize, read_about, to_pixels
+from glow.apps.params import config_of_params
+from glow.checkpoint import read_config
+from glow.size import count_parameters, multiplications
 
 app = typer.Typer(no_args_is_help=True, help="Use a trained Glow.", pretty_exceptions_enable=False)
 
@@ -27,16 +31,31 @@ def _load(folder: Path) -> Glow:
 
 
 @app.command()
-def describe(model: ModelFolder = TRAINED) -> None:
-    """Print what a model is made of.
+def describe(
+    model: ModelFolder = TRAINED,
+    params: Annotated[
+        Path | None, typer.Option(help="a params.yaml, for a model that is not trained yet")
+    ] = None,
+) -> None:
+    """Print what a model is made of, its size and its work.
 
     Example: python -m glow describe --model models/glow
+
+    Example: python -m glow describe --params params.yaml
     """
-    glow = _load(model)
-    typer.echo(f"{glow.config}")
-    typer.echo(f"parameters: {sum(parameter.numel() for parameter in glow.parameters()):,}")
-    typer.echo(f"latents, finest first: {glow.config.latent_shapes}")
-    for name, value in read_about(model).items():
+    try:
+        config = read_config(model) if params is None else config_of_params(params)
+        about = read_about(model) if params is None else {}
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    work = 2 * multiplications(config)
+    for name, value in asdict(config).items():
+        typer.echo(f"{name}: {value}")
+    typer.echo(f"latents, finest first: {config.latent_shapes}")
+    typer.echo(f"parameters: {count_parameters(config):,}")
+    typer.echo(f"FLOPs per image: {work:,} for log_prob, about {3 * work:,} for a training step")
+    for name, value in about.items():
         typer.echo(f"{name}: {value}")
 
 

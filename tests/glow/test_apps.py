@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from glow import Glow, GlowConfig, save_glow
 from glow.apps.cli import app
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
@@ -49,3 +51,16 @@ def test_a_folder_without_a_model_is_one_line_and_exit_code_2(tmp_path: Path) ->
 @pytest.mark.parametrize("command", ["describe", "sample"])
 def test_help_has_an_example(command: str) -> None:
     assert f"python -m glow {command}" in CliRunner().invoke(app, [command, "--help"]).output
+
+
+def test_describe_of_params_needs_no_trained_model(tmp_path: Path) -> None:
+    preset = ROOT / "pipeline" / "presets" / "cifar10.yaml"
+    result = CliRunner().invoke(app, ["describe", "--params", str(preset)])
+    assert result.exit_code == 0
+    assert "parameters: 44,619,156" in result.output
+    broken = tmp_path / "params.yaml"
+    broken.write_text("model: [")
+    for file in (broken, tmp_path / "none.yaml"):
+        result = CliRunner().invoke(app, ["describe", "--params", str(file)])
+        assert result.exit_code == 2
+        assert len(result.output.splitlines()) == 1
