@@ -8,6 +8,7 @@ slows the search and does not bend it.
 import multiprocessing
 import statistics
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from glow import Glow, GlowConfig, dequantize
-from glow.trainer import TrainConfig, Trainer
+from glow.trainer import NonFiniteLoss, TrainConfig, Trainer
 from stages.batches import Batches
 from stages.likelihood import measure
 from stages.shards import ShardSet
@@ -78,24 +79,28 @@ def seconds_per_step(shards: ShardSet, settings: list[Setting]) -> list[float]:
 
 
 def trial(job: tuple[Path, Setting, int]) -> dict[str, Any]:
-    """Trains one setting and measures its averaged weights on the validation split."""
+    """Trains one setting and measures its averaged weights on the validation split.
+
+    A training whose loss is not finite has no bits per dimension: it diverged.
+    """
     folder, setting, steps = job
     torch.set_num_threads(1)
     shards = ShardSet.open(folder)
     trainer, batches = build(shards, setting, steps)
-    for _ in trainer.train(batches):
-        pass
+    with suppress(NonFiniteLoss):
+        for _ in trainer.train(batches):
+            pass
     glow = trainer.ema_glow
     levels, _ = shards.load("valid")
     generator = torch.Generator().manual_seed(setting.seed)
     found = measure(glow, levels, None, n_draws=1, batch_size=100, generator=generator)
-    bits, error = found.mean_and_error()
+    bits, error = found.mean_and_error() if trainer.step == steps else (None, None)
     with torch.inference_mode():
         x = glow.sample(SAMPLES, generator=torch.Generator().manual_seed(setting.seed))
     return {
         "setting": setting.name,
         "seed": setting.seed,
-        "steps": steps,
+        "steps": trainer.step,
         "parameters": sum(parameter.numel() for parameter in glow.parameters()),
         "valid_bits_per_dim": bits,
         "standard_error": error,

@@ -86,7 +86,7 @@ def command(
     settings = [setting_of(change, seed) for change in changes]
     costs = seconds_per_step(opened, settings)
     rows = run_trials(shards, settings, costs, seconds, processes)
-    rows.sort(key=lambda row: row["valid_bits_per_dim"])
+    rows.sort(key=lambda row: row["valid_bits_per_dim"] or float("inf"))
     about = {
         "command": f"python benchmarks/settings.py {shards} --seconds {seconds:g}"
         + (" --combinations" if combinations else ""),
