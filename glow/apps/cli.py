@@ -11,23 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from glow import Glow, load_glow, quantize, read_about, to_pixels
+from glow import quantize, read_about, to_pixels
+from glow.apps.coding import compress, decompress
+from glow.apps.models import TRAINED, ModelFolder, fail, load
 from glow.apps.params import config_of_params
 from glow.checkpoint import read_config
 from glow.size import count_parameters, multiplications
 
 app = typer.Typer(no_args_is_help=True, help="Use a trained Glow.", pretty_exceptions_enable=False)
 
-ModelFolder = Annotated[Path, typer.Option("--model", help="folder of a trained model")]
-TRAINED = Path("models/glow")
-
-
-def _load(folder: Path) -> Glow:
-    try:
-        return load_glow(folder, device="cuda" if torch.cuda.is_available() else "cpu")
-    except ValueError as error:
-        typer.echo(f"error: {error}; `dvc repro train` makes one", err=True)
-        raise typer.Exit(2) from None
+app.command()(compress)
+app.command()(decompress)
 
 
 @app.command()
@@ -47,8 +41,7 @@ def describe(
         config = read_config(model) if params is None else config_of_params(params)
         about = read_about(model) if params is None else {}
     except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise fail(str(error), 2) from None
     work = 2 * multiplications(config)
     for name, value in asdict(config).items():
         typer.echo(f"{name}: {value}")
@@ -73,7 +66,7 @@ def sample(
 
     Example: python -m glow sample --temperature 0.7 -n 64 -o faces.png
     """
-    glow = _load(model)
+    glow = load(model)
     generator = torch.Generator().manual_seed(seed)
     x = glow.sample(n, temperature=temperature, generator=generator).cpu()
     Image.fromarray(_grid(to_pixels(quantize(x, glow.config.n_bits), glow.config.n_bits))).save(

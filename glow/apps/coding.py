@@ -1,0 +1,128 @@
+"""`python -m glow compress` and `decompress`: images coded losslessly with a trained model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from glow.apps.models import TRAINED, ModelFolder, fail, load
+
+
+def compress(
+    images: Annotated[list[Path], typer.Argument(help="PNG files, or folders of them")],
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="file to write")] = Path(
+        "images.glow"
+    ),
+    model: ModelFolder = TRAINED,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=10_000, help="more is faster, and borrows more bits at first")
+    ] = 10,
+    quantize: Annotated[
+        bool, typer.Option("--quantize", help="drop bits that the model's images do not have")
+    ] = False,
+) -> None:
+    """Code images losslessly, at the model's bits per dimension.
+
+    Decoding needs the same model, and the same torch on the same kind of machine.
+
+    Example: python -m glow compress faces/ -o faces.glow
+    """
+    lossless = _lossless()
+    glow = load(model, device="cpu")
+    try:
+        files = lossless.find_images(images)
+        levels = lossless.read_levels(files, glow.config, quantize=quantize)
+        with _progress("compress", len(levels)) as advance:
+            coded = lossless.code(glow, levels, batch_size=batch_size, advance=advance)
+    except ValueError as error:
+        raise fail(str(error), 2) from None
+    names = [f"{file.stem}.png" for file in files]
+    size = lossless.write_coded(output, coded, names, lossless.model_hash(model))
+    per_dim = 1 / levels.size
+    typer.echo(
+        f"{output}: {len(levels)} images in {size:,} bytes, {8 * size * per_dim:.3f} bits/dim; "
+        f"net {coded.net_bits * per_dim:.3f} bits/dim and {coded.initial_bits:,} initial bits"
+    )
+
+
+def decompress(
+    file: Annotated[Path, typer.Argument(help="file of `compress`")],
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for PNGs")] = Path(
+        "decoded"
+    ),
+    model: ModelFolder = TRAINED,
+) -> None:
+    """Decode images, and check that they are the very ones that were coded.
+
+    Example: python -m glow decompress faces.glow -o faces
+    """
+    lossless = _lossless()
+    glow = load(model, device="cpu")
+    try:
+        stored = lossless.read_coded(file)
+    except ValueError as error:
+        raise fail(str(error), 2) from None
+    if stored.model != lossless.model_hash(model):
+        raise fail(f"{file} was coded with another model than {model}; give it by --model", 2)
+    if stored.torch_version != torch.__version__:
+        typer.echo(
+            f"warning: coded with torch {stored.torch_version}, this is {torch.__version__}; "
+            "if its arithmetic differs, decoding fails",
+            err=True,
+        )
+    try:
+        with _progress("decompress", stored.coded.n_images) as advance:
+            levels = lossless.decode(glow, stored.coded, advance=advance)
+    except lossless.WrongImages as error:
+        raise fail(
+            f"{error}: {file} is damaged, or was coded on a machine or torch that computes "
+            "otherwise",
+            1,
+        ) from None
+    lossless.write_images(output, stored.names, levels, glow.config.n_bits)
+    typer.echo(f"{output}: {len(levels)} images, bit for bit")
+
+
+def _lossless() -> ModuleType:
+    try:
+        import glow.apps.lossless
+    except ModuleNotFoundError as error:
+        raise fail(f"{error}; `pip install 'glow-flow[compress]'` brings it", 2) from None
+    return glow.apps.lossless
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} images/s" if speed else "- images/s")
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda n: bar.advance(task, n)

@@ -1,0 +1,106 @@
+"""The file of coded images: a magic word, a JSON header, then 32-bit words, little-endian."""
+
+import hashlib
+import json
+import struct
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from glow.apps.lossless.codec import MAX_INITIAL_WORDS, Coded
+from glow.atomic import write_atomically
+from glow.checkpoint import WEIGHTS
+
+MAGIC = b"GLOWCODE1\n"
+MAX_HEADER = 1 << 26
+MAX_IMAGES, MAX_BATCH, MAX_THREADS = 10_000_000, 100_000, 4096
+COUNTS = {  # smallest and largest of what the header may say
+    "n_images": (1, MAX_IMAGES),
+    "batch_size": (1, MAX_BATCH),
+    "n_initial": (1, MAX_INITIAL_WORDS),
+    "n_untouched": (0, MAX_INITIAL_WORDS),
+    "seed": (0, 1 << 63),
+    "threads": (1, MAX_THREADS),
+}
+
+
+@dataclass(frozen=True)
+class CodedFile:
+    """Coded images with their names, and the model and torch that coded them."""
+
+    coded: Coded
+    names: list[str]
+    model: str
+    torch_version: str
+
+
+def model_hash(folder: Path) -> str:
+    """sha256 of a model's weights."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def write_coded(file: Path, coded: Coded, names: list[str], model: str) -> int:
+    """Writes it whole or not at all; returns its size in bytes."""
+    numbers = asdict(coded)
+    words = numbers.pop("words")
+    header = {**numbers, "names": names, "model": model, "torch_version": torch.__version__}
+    described = json.dumps(header).encode()
+    content = MAGIC + struct.pack("<I", len(described)) + described + words.astype("<u4").tobytes()
+    write_atomically(file, content)
+    return len(content)
+
+
+def read_coded(file: Path) -> CodedFile:
+    """Reads what `write_coded` wrote.
+
+    Raises:
+        ValueError: the file is none of those, or damaged; what is wrong with it.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    start = len(MAGIC) + 4
+    if not content.startswith(MAGIC) or len(content) < start:
+        raise ValueError(f"{file} is no file of `python -m glow compress`")
+    (length,) = struct.unpack("<I", content[len(MAGIC) : start])
+    if length > MAX_HEADER or start + length > len(content):
+        raise ValueError(f"{file} is cut short or damaged: its header is not whole")
+    try:
+        header: Any = json.loads(content[start : start + length])
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(f"{file} is damaged: its header is not JSON") from None
+    body = content[start + length :]
+    if len(body) % 4:
+        raise ValueError(f"{file} is cut short: its words are not whole")
+    _check(file, header)
+    words = np.frombuffer(body, "<u4").astype(np.uint32)
+    if not len(words) or words[-1] == 0:
+        raise ValueError(f"{file} is cut short or damaged: its last word is missing")
+    coded = Coded(words, digest=header["digest"], **{name: header[name] for name in COUNTS})
+    return CodedFile(coded, header["names"], header["model"], header["torch_version"])
+
+
+def _damaged(file: Path, what: str) -> ValueError:
+    return ValueError(f"{file} is damaged: {what}")
+
+
+def _check(file: Path, header: Any) -> None:  # noqa: ANN401 - whatever JSON a file holds
+    if not isinstance(header, dict):
+        raise _damaged(file, "its header is no table")
+    for name, (least, most) in COUNTS.items():
+        value = header.get(name)
+        if type(value) is not int or not least <= value <= most:
+            raise _damaged(file, f"{name} is {value!r}, expected {least} to {most}")
+    for name in ("digest", "model", "torch_version"):
+        if not isinstance(header.get(name), str):
+            raise _damaged(file, f"{name} is not text")
+    names = header.get("names")
+    if not isinstance(names, list) or len(names) != header["n_images"]:
+        raise _damaged(file, f"it does not name its {header['n_images']} images")
+    safe = (isinstance(name, str) and name and Path(name).name == name for name in names)
+    if not all(safe) or len(set(names)) < len(names):
+        raise ValueError(f"{file} is refused: its images are not named by plain, different names")
