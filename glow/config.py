@@ -69,7 +69,7 @@ class GlowConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.checkerboard_depth < 0:
             raise ValueError(
-                f"checkerboard_depth is {self.checkerboard_depth}, expected 0 or more"
+                f"checkerboard_depth is {self.checkerboard_depth}, expected at least 0"
             )
         if not 1 <= self.n_bits <= 8:
             raise ValueError(f"n_bits is {self.n_bits}, expected 1 to 8")

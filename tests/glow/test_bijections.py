@@ -9,13 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow.actnorm import ActNorm
+from glow.batchnorm import BatchNorm
 from glow.bijection import Bijection
 from glow.chain import Chain
+from glow.checkerboard import CheckerboardCoupling
 from glow.conditioner import Conditioner, Conv3x3
 from glow.coupling import AdditiveCoupling, AffineCoupling
-from glow.level import FlowStep
+from glow.level import FlowStep, Level
 from glow.permutation import InvertibleConv1x1, InvertibleConv1x1LU, Reverse, Shuffle
+from glow.residual import ResidualConditioner
 from glow.squeeze import Squeeze
+
+pytestmark = pytest.mark.proof
 
 PERMUTATIONS = (Reverse, Shuffle, InvertibleConv1x1, InvertibleConv1x1LU)
 COUPLINGS = (AdditiveCoupling, AffineCoupling)
@@ -24,6 +29,32 @@ HIDDEN = 6
 
 def network(seen: int, needed: int) -> Conditioner:
     return Conditioner(seen, HIDDEN, needed)
+
+
+def residual(seen: int, needed: int) -> ResidualConditioner:
+    return ResidualConditioner(seen, HIDDEN, needed)
+
+
+def bare(seen: int, needed: int) -> Conditioner:
+    return Conditioner(seen, HIDDEN, needed, edge_bias=False, actnorm=False, log_scale_factor=1.0)
+
+
+def checkerboard(channels: int, *, affine: bool) -> Bijection:
+    return CheckerboardCoupling(channels, network, parity=1, affine=affine)
+
+
+def batchnorm(channels: int) -> Bijection:
+    """As it evaluates: by running averages."""
+    norm = BatchNorm(channels)
+    norm.mean += torch.arange(channels)
+    norm.variance += torch.arange(channels)
+    return norm.eval()
+
+
+def level(channels: int) -> Bijection:
+    masked = [checkerboard(channels, affine=affine) for affine in (True, False)]
+    steps = [flow_step(InvertibleConv1x1LU, AffineCoupling)(4 * channels)]
+    return Level(Chain(masked), Chain(steps), split=None)
 
 
 def flow_step(permutation: type, coupling: type) -> Callable[[int], Bijection]:
@@ -48,6 +79,12 @@ CASES: dict[str, tuple[Callable[[int], Bijection], tuple[int, int, int, int]]] =
     "affine-bounded": (lambda c: AffineCoupling(c, network, min_scale=0.3), (3, 4, 2, 3)),
     "affine-odd-channels": (lambda c: AffineCoupling(c, network), (1, 5, 3, 2)),
     "affine-one-pixel": (lambda c: AffineCoupling(c, network), (5, 4, 1, 1)),
+    "affine-residual": (lambda c: AffineCoupling(c, residual), (3, 4, 2, 3)),
+    "affine-without-extras": (lambda c: AffineCoupling(c, bare), (3, 4, 2, 3)),
+    "checkerboard-affine": (lambda c: checkerboard(c, affine=True), (3, 3, 4, 3)),
+    "checkerboard-additive": (lambda c: checkerboard(c, affine=False), (3, 2, 3, 5)),
+    "batchnorm": (lambda c: batchnorm(c), (3, 5, 2, 3)),
+    "level": (level, (3, 3, 4, 6)),
     "squeeze": (lambda _: Squeeze(), (3, 3, 2, 4)),
     "chain": (chain, (3, 1, 4, 6)),
     **{
