@@ -48,7 +48,7 @@ def labels_of(classes: Sequence[str], names: Sequence[str], present: Tensor) -> 
     counts = columns.sum(dim=1)
     if bool((counts != 1).any()):
         raise InputError(
-            f"{int((counts != 1).sum())} images have none or several of {', '.join(wanted)}, "
+            f"{int((counts != 1).sum())} of {len(counts)} images have none or several of {', '.join(wanted)}, "
             "expected exactly one, as model.conditional lists classes"
         )
     return torch.argmax(columns, dim=1)

@@ -19,6 +19,9 @@ QuantizedGaussian = constriction.stream.model.QuantizedGaussian
 Integers = NDArray[np.int64]
 
 WORD_BITS = 32
+# Of a normal number; no bin costs more than constriction's smallest probability, so outliers
+# beyond five standard deviations cost less than the density says, and never more.
+MAX_BIN_BITS = 24
 NORMAL_BITS = 5  # a bin of the normal distribution is 2^-5 wide; less is lost than 1e-4 bits
 NORMAL_REACH = 16  # standard deviations; farther ones cost an escape
 ESCAPE_BITS = 12

@@ -1,0 +1,121 @@
+"""The report can't flatter: what overflows is counted, and every number is what it says."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+from tiny import ROOT, SMALL, tiny
+
+from glow import Glow, GlowConfig, dequantize, save_glow
+from stages.likelihood import Likelihood, measure
+from stages.shards import ShardSet
+
+OUTS = ["results/evaluate.json", "results/likelihoods.csv", "results/evaluate"]
+
+
+def new_glow(shards: ShardSet) -> Glow:
+    torch.manual_seed(0)
+    config = GlowConfig(
+        image_size=shards.image_size,
+        n_bits=shards.n_bits,
+        n_levels=2,
+        depth=2,
+        hidden_channels=8,
+        min_scale=0.3,
+    )
+    glow = Glow(config)
+    levels, _ = shards.load("train")
+    glow.initialize(dequantize(levels, config.n_bits, torch.Generator().manual_seed(0)))
+    return glow.eval()
+
+
+def evaluated(folder: Path, shards: ShardSet, glow: Glow, code: int) -> tuple[dict, str]:
+    save_glow(glow, folder / "model", about={"fingerprint": "0" * 16})
+    save_glow(glow, folder / "model" / "raw", about={"fingerprint": "0" * 16})
+    params = tiny(**{**SMALL, "evaluate.n_dequantizations": 4}).model_dump()
+    with (folder / "params.yaml").open("w") as stream:
+        YAML().dump(params, stream)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+    command = [sys.executable, "-m", "stages.evaluate", str(shards.folder), "model", *OUTS]
+    done = subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return json.loads((folder / OUTS[0]).read_text()), done.stderr
+
+
+def test_the_report_names_all_of_it(tmp_path: Path, shards: ShardSet) -> None:
+    report, printed = evaluated(tmp_path, shards, new_glow(shards), 0)
+    for split in ("train", "valid", "test"):
+        about = report[split]
+        bounds = list(about["importance_weighted"].values())
+        assert list(about["importance_weighted"]) == ["1", "2", "4"]
+        assert bounds[2] <= bounds[1] <= bounds[0] + 1e-6
+        assert bounds[2] <= about["bits_per_dim"] < 8
+        assert about["non_finite"] == about["raw_non_finite"] == 0
+        assert about["raw_bits_per_dim"] == pytest.approx(about["bits_per_dim"], abs=0.1)
+        assert about["reconstruction_error_steps"] < 0.5
+    test = report["test"]["bits_per_dim"]
+    parts = sum(level["log_det"] + level["prior"] for level in report["levels"])
+    assert shards.n_bits + parts == pytest.approx(test, abs=1e-4)
+    assert report["gap"]["bits_per_dim"] == pytest.approx(
+        test - report["train"]["bits_per_dim"], abs=1e-5
+    )
+    assert report["data"] == shards.checksum
+    assert set(report["round_trip_steps"]) == {"noise", "samples"}
+    assert f"{test:.3f}" in printed
+    for name in ("histogram", "extremes"):
+        assert Image.open(tmp_path / OUTS[2] / f"{name}.png").width > 100
+
+
+def test_a_broken_model_is_reported_and_fails_the_stage(tmp_path: Path, shards: ShardSet) -> None:
+    glow = new_glow(shards)
+    with torch.no_grad():
+        glow.levels[0].steps.bijections[1].coupling.conditioner.weight2[0, 0] = torch.inf
+    report, printed = evaluated(tmp_path, shards, glow, 1)
+    for split in ("train", "valid", "test"):
+        assert report[split]["non_finite"] == report[split]["n_images"] > 0
+        assert report[split]["bits_per_dim"] is None
+    last = printed.strip().splitlines()[-1]
+    assert "not finite" in last
+    assert "Traceback" not in printed
+
+
+def test_one_image_that_overflows_is_counted_and_not_averaged_away() -> None:
+    draws = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, torch.inf]], dtype=torch.float64)
+    found = Likelihood(draws, torch.zeros(1, 3), torch.zeros(1, 3), n_dims=12)
+    assert found.non_finite == 1
+    assert found.mean_and_error() == (None, None)
+    assert found.importance_weighted() == {"1": None, "2": None}
+
+
+def test_the_bound_of_several_draws_is_the_mean_of_their_densities() -> None:
+    draws = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+    found = Likelihood(draws, torch.zeros(1, 1), torch.zeros(1, 1), n_dims=3)
+    expected = -math.log2((2**-3 + 2**-6) / 2) / 3
+    assert found.importance_weighted() == {"1": 1.0, "2": pytest.approx(expected, abs=1e-6)}
+    assert found.mean_and_error() == (1.5, 0.0)
+
+
+def test_every_image_counts_once_whatever_the_batch(shards: ShardSet) -> None:
+    glow = new_glow(shards)
+    levels, _ = shards.load("train")
+    means = {
+        size: measure(
+            glow,
+            levels,
+            None,
+            n_draws=20,
+            batch_size=size,
+            generator=torch.Generator().manual_seed(0),
+        ).bits
+        for size in (7, 1000)
+    }
+    assert means[7].shape == means[1000].shape == (len(levels),)
+    torch.testing.assert_close(means[7], means[1000], rtol=0, atol=0.1)
