@@ -47,8 +47,9 @@ def labels_of(classes: Sequence[str], names: Sequence[str], present: Tensor) -> 
         return columns[:, 0]
     counts = columns.sum(dim=1)
     if bool((counts != 1).any()):
+        wrong = int((counts != 1).sum())
         raise InputError(
-            f"{int((counts != 1).sum())} of {len(counts)} images have none or several of {', '.join(wanted)}, "
+            f"{wrong} of {len(counts)} images have none or several of {', '.join(wanted)}, "
             "expected exactly one, as model.conditional lists classes"
         )
     return torch.argmax(columns, dim=1)

@@ -99,7 +99,7 @@ def test_the_bound_of_several_draws_is_the_mean_of_their_densities() -> None:
     draws = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
     found = Likelihood(draws, torch.zeros(1, 1), torch.zeros(1, 1), n_dims=3)
     expected = -math.log2((2**-3 + 2**-6) / 2) / 3
-    assert found.importance_weighted() == {"1": 1.0, "2": pytest.approx(expected, abs=1e-6)}
+    assert found.importance_weighted() == {"1": 1.5, "2": pytest.approx(expected, abs=1e-6)}
     assert found.mean_and_error() == (1.5, 0.0)
 
 

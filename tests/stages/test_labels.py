@@ -34,7 +34,7 @@ def test_exclusive_attributes_make_as_many_classes() -> None:
     ("conditional", "message"),
     [
         ("cap", "names cap, expected attributes of the data set; there are: cat, dog, hat"),
-        (["cat", "hat"], "images have none or several of cat, hat, expected exactly one"),
+        (["cat", "hat"], "1 of 3 images have none or several of cat, hat, expected exactly one"),
     ],
 )
 def test_classes_that_are_none_are_refused(conditional: str | list[str], message: str) -> None:
