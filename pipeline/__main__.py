@@ -79,8 +79,9 @@ def preset(
     from pipeline.preset import presets, use_preset
 
     if name is None:
+        width = max(len(known) for known in presets())
         for known, purpose in presets().items():
-            print(f"{known:14} {purpose}")
+            print(f"{known:{width}}  {purpose}")
     else:
         use_preset(name, project_root(), force=force)
         print(f"params.yaml is now the preset {name}; `git checkout params.yaml` undoes it.")
