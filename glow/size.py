@@ -40,8 +40,8 @@ def count_parameters(config: GlowConfig) -> int:
 def multiplications(config: GlowConfig) -> int:
     """Multiply-accumulates of one image's log_prob in convolutions; FLOPs are twice as many.
 
-    A training step has three times as many (forward, and two products backward), four times with
-    reversible backpropagation, which computes the forward pass again, and five with its inverse.
+    A training step has three times as many, forward and two products backward; five times with
+    reversible backpropagation, which inverts each step and computes it again.
     """
     total = 0
     channels, pixels = config.channels, config.image_size**2
