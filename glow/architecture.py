@@ -10,7 +10,7 @@ from glow.checkerboard import CheckerboardCoupling
 from glow.conditioner import Conditioner
 from glow.config import GlowConfig
 from glow.coupling import AdditiveCoupling, AffineCoupling
-from glow.level import FlowStep, Level, Split
+from glow.level import Level, Split
 from glow.permutation import (
     InvertibleConv1x1,
     InvertibleConv1x1LU,
@@ -20,6 +20,7 @@ from glow.permutation import (
 )
 from glow.prior import SplitPrior
 from glow.residual import ResidualConditioner
+from glow.step import FlowStep
 
 PERMUTATIONS: dict[str, Callable[[int], Permutation]] = {
     "reverse": Reverse,

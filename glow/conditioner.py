@@ -1,85 +1,14 @@
-"""The network inside a coupling layer, and its convolutions with an edge bias."""
+"""The network inside a coupling layer."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow.actnorm import ActNorm
-
-
-class Conv3x3(nn.Module):
-    """Weights of a 3x3 convolution over x and over a channel that is 1 outside the image, else 0.
-
-    The extra channel tells the network where the image ends, as in the authors' code. It is never
-    built: a channel e that is 1 on the padding and 0 inside equals 1 - (1 inside, 0 outside), so
-    its part of the sum is that of a constant minus that of an ordinary zero-padded channel of
-    ones. The bias takes the constant; `planes` of ones are appended to the input, or, where the
-    input is wide and the output narrow, their (1, C', H, W) response is added to the output.
-
-    Args:
-        in_channels: of x.
-        out_channels: of the output.
-        std: of the first weights.
-        edge_bias: whether there is that extra channel.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, *, std: float, edge_bias: bool
-    ) -> None:
-        super().__init__()
-        self.edge_bias = edge_bias
-        seen = in_channels + 1 if edge_bias else in_channels
-        self.weight = nn.Parameter(torch.randn(out_channels, seen, 3, 3) * std)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Conv(x), (B, C, H, W) -> (B, C', H, W)."""
-        ones = self.weight.new_ones(len(self.weight))
-        return self.add_to_output(x, ones, torch.zeros_like(ones))
-
-    def append_to_input(self, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-        """Scale * conv(x) + bias, for an input narrower than the output."""
-        weight = self.weight * scale[:, None, None, None]
-        if not self.edge_bias:
-            return F.conv2d(x, _nhwc(weight), bias, padding=1)
-        edge = weight[:, -1:]
-        kernel = torch.cat((weight[:, :-1], -edge), dim=1)
-        x = torch.cat((x, torch.ones_like(x[:, :1])), dim=1)
-        return F.conv2d(x, _nhwc(kernel), bias + edge.sum(dim=(1, 2, 3)), padding=1)
-
-    def add_to_output(self, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-        """Scale * conv(x) + bias, for an input wider than the output."""
-        weight = self.weight * scale[:, None, None, None]
-        if not self.edge_bias:
-            return F.conv2d(x, _nhwc(weight), bias, padding=1)
-        edge = weight[:, -1:]
-        response = F.conv2d(torch.ones_like(x[:1, :1]), edge, padding=1)
-        bias = bias + edge.sum(dim=(1, 2, 3))
-        return F.conv2d(x, _nhwc(weight[:, :-1]), bias, padding=1) - response
-
-
-class ZeroConv3x3(nn.Module):
-    """y = (conv(x) + bias) * exp(f logs), zero at the start: gently."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        edge_bias: bool = True,
-        log_scale_factor: float = 3.0,
-    ) -> None:
-        super().__init__()
-        self.log_scale_factor = log_scale_factor
-        self.conv = Conv3x3(in_channels, out_channels, std=0.0, edge_bias=edge_bias)
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.logs = nn.Parameter(torch.zeros(out_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H, W)."""
-        scale = (self.log_scale_factor * self.logs).exp()
-        return self.conv.add_to_output(x, scale, self.bias * scale)
+from glow.convolution import Conv3x3, Folded, ZeroConv3x3, conv_backward, unfold
 
 
 class Bias(nn.Module):
@@ -147,19 +76,99 @@ class Conditioner(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H, W)."""
-        scale1, scale2 = self.norm1.log_scale.exp(), self.norm2.log_scale.exp()
-        h = self.conv1.append_to_input(x, scale1, self.norm1.bias * scale1).relu_()
-        weight2 = (self.weight2 * scale2[:, None])[:, :, None, None]
-        h = F.conv2d(h, weight2, self.norm2.bias * scale2).relu_()
-        return self.conv3(h)
+        return self.run(x, self.fold()).out
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Initialises both ActNorms from what x makes of the convolutions before them."""
-        unscaled = torch.ones_like(self.norm1.bias), torch.zeros_like(self.norm1.bias)
-        h = self.norm1.initialize(self.conv1.append_to_input(x, *unscaled)).relu()
+        zero, one = torch.zeros_like(self.norm1.bias), torch.ones_like(self.norm1.bias)
+        unscaled = self.conv1.fold(zero, one)
+        h = self.norm1.initialize(self.conv1.append_to_input(x, unscaled)).relu()
         self.norm2.initialize(F.conv2d(h, self.weight2[:, :, None, None]))
 
+    def fold(self) -> "FoldedNetwork":
+        """All scales folded into the three convolutions."""
+        scale2 = self.norm2.log_scale.exp()
+        weight2 = (self.weight2 * scale2[:, None])[:, :, None, None]
+        return FoldedNetwork(
+            *self.conv1.fold(self.norm1.bias, self.norm1.log_scale.exp()),
+            *Folded(weight2, self.norm2.bias * scale2),
+            *self.conv3.fold(),
+        )
 
-def _nhwc(kernel: Tensor) -> Tensor:
-    return kernel.contiguous(memory_format=torch.channels_last)
+    def run(self, x: Tensor, folded: "FoldedNetwork") -> "Activations":
+        """The network, and what is in memory on the way."""
+        seen, h1 = self.run_first(x, folded)
+        h2 = F.conv2d(h1, *folded.second).relu_()
+        return Activations(seen, h1, h2, self.conv3.conv.add_to_output(h2, folded.third))
+
+    def run_first(self, x: Tensor, folded: "FoldedNetwork") -> tuple[Tensor, Tensor]:
+        """What the first convolution sees, and the first hidden activation."""
+        seen = self.conv1.with_edge(x)
+        return seen, F.conv2d(seen, *folded.first, padding=1).relu_()
+
+    def pullback(
+        self, at: "Activations", folded: "FoldedNetwork", grad: Tensor
+    ) -> tuple[Tensor, dict[nn.Parameter, Tensor]]:
+        """The gradients of x and of the parameters from that of the output."""
+        edge = self.conv1.edge_bias
+        grad, third = self.conv3.conv.add_to_output_backward(grad, at.h2, folded.third)
+        grad, second = conv_backward(_through_relu_(grad, at.h2), at.h1, folded.second)
+        grad, first = conv_backward(_through_relu_(grad, at.h1), at.seen, folded.first)
+        of1 = unfold(first, folded.first, self.norm1.log_scale.exp(), edge=edge)
+        of2 = unfold(second, folded.second, self.norm2.log_scale.exp(), edge=False)
+        of3 = unfold(third, folded.third, self.conv3.log_scale.exp(), edge=edge)
+        last = self.conv3
+        gradients = {
+            self.conv1.weight: of1[0],
+            self.norm1.bias: of1[1],
+            self.weight2: of2[0][:, :, 0, 0],
+            self.norm2.bias: of2[1],
+            last.conv.weight: of3[0],
+            last.bias: of3[1],
+            last.logs: of3[2] * last.log_scale_factor,
+        }
+        for normalization, of_log_scale in ((self.norm1, of1[2]), (self.norm2, of2[2])):
+            if isinstance(normalization, ActNorm):
+                gradients[normalization.logs] = of_log_scale * normalization.log_scale_factor
+        return grad[:, : grad.shape[1] - int(edge)], gradients
+
+
+class FoldedNetwork(NamedTuple):
+    """The three convolutions of a conditioner."""
+
+    kernel1: Tensor
+    bias1: Tensor
+    kernel2: Tensor
+    bias2: Tensor
+    kernel3: Tensor
+    bias3: Tensor
+
+    @property
+    def first(self) -> Folded:
+        """Conv 3x3 and its ActNorm."""
+        return Folded(self.kernel1, self.bias1)
+
+    @property
+    def second(self) -> Folded:
+        """Conv 1x1 and its ActNorm."""
+        return Folded(self.kernel2, self.bias2)
+
+    @property
+    def third(self) -> Folded:
+        """The zero convolution."""
+        return Folded(self.kernel3, self.bias3)
+
+
+class Activations(NamedTuple):
+    """Of a conditioner: what its first convolution sees, both hidden ones, the output."""
+
+    seen: Tensor
+    h1: Tensor
+    h2: Tensor
+    out: Tensor
+
+
+def _through_relu_(grad: Tensor, h: Tensor) -> Tensor:
+    """The gradient before a ReLU from that after it, in its place."""
+    return torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)

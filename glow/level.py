@@ -1,58 +1,12 @@
 """One scale of the flow: squeeze, `depth` steps, split."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glow.actnorm import ActNorm
 from glow.bijection import Bijection
 from glow.chain import Chain
-from glow.coupling import AdditiveCoupling, AffineCoupling
-from glow.permutation import Permutation
 from glow.prior import SplitPrior
 from glow.squeeze import Squeeze
-
-
-class FlowStep(Bijection):
-    """ActNorm, permutation, coupling (Glow, Figure 2a).
-
-    ActNorm and permutation are one matrix product: W s (x + b) = (W s) x + (W s) b.
-    """
-
-    def __init__(
-        self,
-        actnorm: ActNorm,
-        permutation: Permutation,
-        coupling: AdditiveCoupling | AffineCoupling,
-    ) -> None:
-        super().__init__()
-        self.actnorm = actnorm
-        self.permutation = permutation
-        self.coupling = coupling
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Z (B, C, H, W), log_det (B,)."""
-        matrix = self.permutation.matrix() * self.actnorm.log_scale.exp()
-        y = F.conv2d(x, matrix[:, :, None, None], matrix @ self.actnorm.bias)
-        z, log_det = self.coupling(y)
-        return z, log_det + self._log_det_of_matrix(x)
-
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """X (B, C, H, W), log_det (B,)."""
-        y, log_det = self.coupling.inverse(z)
-        unscale = (-self.actnorm.log_scale).exp()
-        matrix = self.permutation.inverse_matrix() * unscale[:, None]
-        x = F.conv2d(y, matrix[:, :, None, None], -self.actnorm.bias)
-        return x, log_det - self._log_det_of_matrix(z)
-
-    def initialize(self, x: Tensor) -> Tensor:
-        """Initialises the three one after the other."""
-        x = self.actnorm.initialize(x)
-        return self.coupling.initialize(self.permutation(x)[0])
-
-    def _log_det_of_matrix(self, x: Tensor) -> Tensor:
-        pixels = x.shape[2] * x.shape[3]
-        return pixels * (self.actnorm.log_scale.sum() + self.permutation.log_abs_det())
 
 
 class Split(nn.Module):

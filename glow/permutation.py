@@ -24,6 +24,10 @@ class Permutation(Bijection):
     def log_abs_det(self) -> Tensor:
         """log|det W|, a scalar, in nats."""
 
+    @abstractmethod
+    def gradients(self, of_matrix: Tensor, of_log_abs_det: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Of the parameters, from those of W and of log|det W|."""
+
     def inverse_matrix(self) -> Tensor:
         """W^-1, (C, C), computed in float64, since sampling multiplies by many of them."""
         matrix = self.matrix()
@@ -31,11 +35,11 @@ class Permutation(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z (B, C, H, W), log_det (B,)."""
-        return F.conv2d(x, self.matrix()[:, :, None, None]), self._log_det(x)
+        return at_every_pixel(x, self.matrix()), self._log_det(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """X (B, C, H, W), log_det (B,)."""
-        return F.conv2d(z, self.inverse_matrix()[:, :, None, None]), -self._log_det(z)
+        return at_every_pixel(z, self.inverse_matrix()), -self._log_det(z)
 
     def _log_det(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
@@ -59,6 +63,10 @@ class _FixedPermutation(Permutation):
 
     def log_abs_det(self) -> Tensor:
         return self.permutation.new_zeros(())
+
+    def gradients(self, of_matrix: Tensor, of_log_abs_det: Tensor) -> dict[nn.Parameter, Tensor]:
+        del of_matrix, of_log_abs_det
+        return {}
 
 
 class Reverse(_FixedPermutation):
@@ -90,6 +98,10 @@ class InvertibleConv1x1(Permutation):
         """log|det W| in float64, then in the weights' type."""
         return torch.linalg.slogdet(self.weight.double()).logabsdet.to(self.weight)
 
+    def gradients(self, of_matrix: Tensor, of_log_abs_det: Tensor) -> dict[nn.Parameter, Tensor]:
+        """D log|det W| = trace(W^-1 dW)."""
+        return {self.weight: of_matrix + of_log_abs_det * self.inverse_matrix().T}
+
 
 class InvertibleConv1x1LU(Permutation):
     """W = P (L + I) (U + diag(sign exp(log_diagonal))), so log|det W| = sum(log_diagonal).
@@ -113,15 +125,36 @@ class InvertibleConv1x1LU(Permutation):
 
     def matrix(self) -> Tensor:
         """W, (C, C)."""
-        lower = self.lower.tril(-1) + torch.eye(len(self.lower)).to(self.lower)
-        upper = self.upper.triu(1) + (self.sign * self.log_diagonal.exp()).diag()
-        return self.rotation @ lower @ upper
+        lower, upper = self._factors()
+        return self.rotation @ (lower @ upper)
 
     def log_abs_det(self) -> Tensor:
         """The sum of log_diagonal; no determinant is taken."""
         return self.log_diagonal.sum()
 
+    def gradients(self, of_matrix: Tensor, of_log_abs_det: Tensor) -> dict[nn.Parameter, Tensor]:
+        """With W = P L U and G of W: P'G U' of L, L'P'G of U; each of its own entries."""
+        lower, upper = self._factors()
+        turned = self.rotation.T @ of_matrix
+        of_upper = lower.T @ turned
+        return {
+            self.lower: (turned @ upper.T).tril(-1),
+            self.upper: of_upper.triu(1),
+            self.log_diagonal: of_upper.diagonal() * upper.diagonal() + of_log_abs_det,
+        }
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        """L + I and U + diag(sign exp(log_diagonal))."""
+        lower = self.lower.tril(-1) + torch.ones_like(self.log_diagonal).diag()
+        upper = self.upper.triu(1) + (self.sign * self.log_diagonal.exp()).diag()
+        return lower, upper
+
 
 def _random_rotation(channels: int) -> Tensor:
     """A random orthogonal matrix: Q of a QR decomposition of Gaussian numbers."""
     return torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64)).Q.float()
+
+
+def at_every_pixel(x: Tensor, matrix: Tensor, shift: Tensor | None = None) -> Tensor:
+    """Matrix x + shift, (B, C, H, W), channels last in memory."""
+    return F.linear(x.permute(0, 2, 3, 1), matrix, shift).permute(0, 3, 1, 2)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from glow.conditioner import ZeroConv3x3
+from glow.convolution import ZeroConv3x3
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 

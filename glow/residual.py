@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from glow.conditioner import Conv3x3, Norm, ZeroConv3x3, norm
+from glow.conditioner import Norm, norm
+from glow.convolution import Conv3x3, ZeroConv3x3
 
 BLOCKS = 2
 

@@ -104,7 +104,7 @@ class TrainParams(Section):
     ema_decay: float = Field(ge=0.0, lt=1.0)
     class_weight: float = Field(ge=0.0)  # of the classifier's loss, with model.conditional
     initialize_images: Positive
-    backprop: Literal["autograd", "reversible"]
+    backprop: Literal["autograd", "balanced", "reversible"]
     valid_every: Positive
     valid_images: Positive
     checkpoint_minutes: float = Field(ge=0.0)

@@ -13,10 +13,11 @@ from glow.chain import Chain
 from glow.checkerboard import CheckerboardCoupling
 from glow.conditioner import Conditioner
 from glow.coupling import AdditiveCoupling, AffineCoupling
-from glow.level import FlowStep, Level
+from glow.level import Level
 from glow.permutation import InvertibleConv1x1, InvertibleConv1x1LU, Reverse, Shuffle
 from glow.residual import ResidualConditioner
 from glow.squeeze import Squeeze
+from glow.step import FlowStep
 
 PERMUTATIONS = (Reverse, Shuffle, InvertibleConv1x1, InvertibleConv1x1LU)
 COUPLINGS = (AdditiveCoupling, AffineCoupling)
@@ -120,9 +121,7 @@ def log_abs_det_jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Ten
     """Of each image by itself, (B,)."""
 
     def of_one(image: Tensor) -> Tensor:
-        jacobian = torch.autograd.functional.jacobian(
-            lambda v: function(v[None])[0], image, vectorize=True
-        )
+        jacobian = torch.autograd.functional.jacobian(lambda v: function(v[None])[0], image)
         return torch.linalg.slogdet(jacobian.reshape(image.numel(), -1)).logabsdet
 
     return torch.stack([of_one(image) for image in x])

@@ -52,7 +52,7 @@ def density_by_jacobian(glow: Glow, x: Tensor, labels: Tensor | None = None) -> 
 
     def of_one(image: Tensor, label: Tensor | None) -> Tensor:
         jacobian = torch.autograd.functional.jacobian(
-            lambda v: glow.encode(v[None], label).flatten()[0], image, vectorize=True
+            lambda v: glow.encode(v[None], label).flatten()[0], image
         ).reshape(image.numel(), image.numel())
         eps = glow.encode(image[None], label).flatten()[0]
         normal = torch.distributions.Normal(torch.zeros_like(eps), torch.ones_like(eps))

@@ -55,7 +55,7 @@ def test_reversible_keeps_less_for_the_backward_pass() -> None:
     assert alive("reversible") < alive("autograd") / 6
 
 
-@pytest.mark.parametrize("backprop", ["autograd", "reversible"])
+@pytest.mark.parametrize("backprop", ["autograd", "balanced", "reversible"])
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_gradients_are_finite_differences(backprop: str, coupling: str) -> None:
     config = config_of(channels=3, depth=1, coupling=coupling, backprop=backprop)
@@ -77,7 +77,7 @@ def test_gradients_are_finite_differences(backprop: str, coupling: str) -> None:
         assert actual == pytest.approx(expected, rel=1e-4, abs=1e-5), name
 
 
-@pytest.mark.parametrize("backprop", ["autograd", "reversible"])
+@pytest.mark.parametrize("backprop", ["autograd", "balanced", "reversible"])
 def test_frozen_parameters_do_not_stop_training_of_the_others(backprop: str) -> None:
     config = config_of(backprop=backprop)
     glow = new_glow(config).train()

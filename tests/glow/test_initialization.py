@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glow import Glow, load_glow, save_glow
 from glow.conditioner import Conditioner
-from glow.level import FlowStep
+from glow.step import FlowStep
 
 pytestmark = pytest.mark.proof
 
@@ -23,8 +23,8 @@ def activations_after_actnorms(step: FlowStep, x: Tensor) -> list[Tensor]:
     normalised = step.actnorm(x)[0]
     first_half = step.permutation(normalised)[0][:, : x.shape[1] // 2]
     outputs = []
-    scale, bias = conditioner.norm1.log_scale.exp(), conditioner.norm1.bias
-    h = conditioner.conv1.append_to_input(first_half, scale, scale * bias)
+    folded = conditioner.conv1.fold(conditioner.norm1.bias, conditioner.norm1.log_scale.exp())
+    h = conditioner.conv1.append_to_input(first_half, folded)
     outputs += [normalised, h]
     h = torch.einsum("oi,bihw->bohw", conditioner.weight2, h.relu())
     return [*outputs, conditioner.norm2(h)[0]]

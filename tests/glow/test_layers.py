@@ -18,7 +18,7 @@ from layers import (
 
 from glow.actnorm import ActNorm
 from glow.chain import Chain
-from glow.conditioner import Conv3x3
+from glow.convolution import Conv3x3
 from glow.coupling import AdditiveCoupling, AffineCoupling
 from glow.permutation import InvertibleConv1x1LU, Reverse, Shuffle
 from glow.squeeze import Squeeze
@@ -148,8 +148,8 @@ def test_edge_convolution_sees_a_channel_that_is_one_outside_the_image(
     x, scale, bias = batch((3, 3, *size)), batch((4,), seed=4).exp(), batch((4,), seed=5)
     edge = F.pad(x.new_zeros(3, 1, *size), (1, 1, 1, 1), value=1.0)
     padded = torch.cat((F.pad(x, (1, 1, 1, 1)), edge), dim=1)
-    expected = scale[:, None, None] * F.conv2d(padded, conv.weight) + bias[:, None, None]
-    close(getattr(conv, way)(x, scale, bias), expected, 1e-12)
+    expected = scale[:, None, None] * (F.conv2d(padded, conv.weight) + bias[:, None, None])
+    close(getattr(conv, way)(x, conv.fold(bias, scale)), expected, 1e-12)
 
 
 def test_min_scale_bounds_what_the_inverse_enlarges() -> None:

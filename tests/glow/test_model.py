@@ -130,7 +130,7 @@ def test_images_of_a_wrong_shape_are_refused(shape: tuple[int, ...], method: str
             {"normalization": "batchnorm", "backprop": "reversible"},
             "expected autograd with batchnorm",
         ),
-        ({"backprop": "none"}, "backprop is 'none', expected one of autograd, reversible"),
+        ({"backprop": "none"}, "backprop is 'none', expected one of autograd, balanced"),
     ],
 )
 def test_an_impossible_config_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -45,7 +45,7 @@ def test_a_level_is_exact_on_images_of_any_sides(
     close(back, x, 1e-8)
     close(log_det_back, -log_det, 1e-8)
     jacobian = torch.autograd.functional.jacobian(
-        lambda v: level(v[None])[0][0].flatten(), x[0], vectorize=True
+        lambda v: level(v[None])[0][0].flatten(), x[0]
     ).reshape(x[0].numel(), -1)
     close(torch.linalg.slogdet(jacobian).logabsdet, log_det[0], 1e-8)
 

@@ -8,9 +8,10 @@ from glow import Glow
 from glow.apps.lossless.integers import Floats, TriangularPair, rounded, scale, unscale
 from glow.apps.lossless.stack import Integers, Stack
 from glow.bijection import Bijection
-from glow.coupling import AdditiveCoupling, shift_and_log_scale
-from glow.level import FlowStep, Level
+from glow.coupling import AdditiveCoupling, AffineCoupling, shift_and_log_scale
+from glow.level import Level
 from glow.permutation import InvertibleConv1x1LU
+from glow.step import FlowStep
 
 NOISE_BITS = 10  # of the dequantisation noise, below a level
 
@@ -131,6 +132,7 @@ class _IntegerStep:
         )
         if isinstance(self.coupling, AdditiveCoupling):
             return rounded(_floats(h), self.fraction_bits), None
+        assert isinstance(self.coupling, AffineCoupling)
         shift, log_scale = shift_and_log_scale(h, self.coupling.min_scale)
         return rounded(_floats(shift), self.fraction_bits), np.exp(_floats(log_scale))
 

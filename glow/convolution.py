@@ -1,0 +1,149 @@
+"""Convolutions of the networks inside couplings, with the scales around them folded in."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Folded(NamedTuple):
+    """What scale * (conv(x) + bias) comes down to: a convolution with other weights."""
+
+    kernel: Tensor
+    bias: Tensor
+
+
+class Conv3x3(nn.Module):
+    """Weights of a 3x3 convolution over x and over a channel that is 1 outside the image, else 0.
+
+    The extra channel tells the network where the image ends, as in the authors' code. It is never
+    built: a channel e that is 1 on the padding and 0 inside equals 1 + (-1 inside, 0 outside), so
+    its part of the sum is that of a constant and that of an ordinary zero-padded channel of -1.
+    The bias takes the constant; the channel of -1 is appended to the input, or, where the input
+    is wide and the output narrow, its (1, C', H, W) response is added to the output.
+
+    Args:
+        in_channels: of x.
+        out_channels: of the output.
+        std: of the first weights.
+        edge_bias: whether there is that extra channel.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, std: float, edge_bias: bool
+    ) -> None:
+        super().__init__()
+        self.edge_bias = edge_bias
+        seen = in_channels + 1 if edge_bias else in_channels
+        self.weight = nn.Parameter(torch.randn(out_channels, seen, 3, 3) * std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Conv(x), (B, C, H, W) -> (B, C', H, W)."""
+        ones = self.weight.new_ones(len(self.weight))
+        return self.add_to_output(x, self.fold(torch.zeros_like(ones), ones))
+
+    def fold(self, bias: Tensor, scale: Tensor) -> Folded:
+        """Of scale * (conv(x) + bias); both are (C',)."""
+        if self.edge_bias:
+            bias = bias + self.weight[:, -1].sum(dim=(1, 2))
+        return Folded(_nhwc(self.weight) * scale[:, None, None, None], bias * scale)
+
+    def with_edge(self, x: Tensor) -> Tensor:
+        """The input of `append_to_input`, channels last."""
+        if not self.edge_bias:
+            return _nhwc(x)
+        inside = -torch.ones_like(x[:, :1])
+        return _nhwc(torch.cat((x, inside), dim=1))
+
+    def append_to_input(self, x: Tensor, folded: Folded) -> Tensor:
+        """The folded convolution of an input narrower than the output."""
+        return F.conv2d(self.with_edge(x), folded.kernel, folded.bias, padding=1)
+
+    def add_to_output(self, x: Tensor, folded: Folded) -> Tensor:
+        """The folded convolution of an input wider than the output."""
+        if not self.edge_bias:
+            return F.conv2d(x, folded.kernel, folded.bias, padding=1)
+        inside = -torch.ones_like(x[:1, :1])
+        response = F.conv2d(inside, folded.kernel[:, -1:], padding=1)
+        return F.conv2d(x, _nhwc(folded.kernel[:, :-1]), folded.bias, padding=1) + response
+
+    def add_to_output_backward(
+        self, grad: Tensor, x: Tensor, folded: Folded
+    ) -> tuple[Tensor, Folded]:
+        """The gradients of x and of what was folded."""
+        if not self.edge_bias:
+            return conv_backward(grad, x, folded)
+        grad_x, (of_kernel, of_bias) = conv_backward(
+            grad, x, Folded(_nhwc(folded.kernel[:, :-1]), folded.bias)
+        )
+        inside = -torch.ones_like(x[:1, :1])
+        edge = Folded(folded.kernel[:, -1:], folded.bias)
+        _, (of_edge, _) = conv_backward(grad.sum(dim=0, keepdim=True), inside, edge)
+        return grad_x, Folded(torch.cat((of_kernel, of_edge), dim=1), of_bias)
+
+
+class ZeroConv3x3(nn.Module):
+    """y = (conv(x) + bias) * exp(f logs), zero at the start: gently."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        edge_bias: bool = True,
+        log_scale_factor: float = 3.0,
+    ) -> None:
+        super().__init__()
+        self.log_scale_factor = log_scale_factor
+        self.conv = Conv3x3(in_channels, out_channels, std=0.0, edge_bias=edge_bias)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.logs = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H, W)."""
+        return self.conv.add_to_output(x, self.fold())
+
+    def fold(self) -> Folded:
+        """The convolution with the scale folded in."""
+        return self.conv.fold(self.bias, self.log_scale.exp())
+
+    @property
+    def log_scale(self) -> Tensor:
+        """Log of the factor on every channel, (C',)."""
+        return self.log_scale_factor * self.logs
+
+
+def unfold(
+    gradient: Folded, folded: Folded, scale: Tensor, *, edge: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of weight, bias and log(scale) from those of what they were folded to."""
+    of_log_scale = (gradient.kernel * folded.kernel).sum(dim=(1, 2, 3))
+    of_bias = gradient.bias * scale
+    of_weight = gradient.kernel * scale[:, None, None, None]
+    if edge:
+        of_weight[:, -1] += of_bias[:, None, None]
+    return of_weight, of_bias, of_log_scale.addcmul_(gradient.bias, folded.bias)
+
+
+def conv_backward(grad: Tensor, x: Tensor, folded: Folded) -> tuple[Tensor, Folded]:
+    """The gradients of x, kernel and bias of a convolution that keeps the size of the image."""
+    padding = folded.kernel.shape[-1] // 2
+    grad_x, of_kernel, of_bias = torch.ops.aten.convolution_backward(
+        grad,
+        x,
+        folded.kernel,
+        bias_sizes=[len(folded.bias)],
+        stride=[1, 1],
+        padding=[padding, padding],
+        dilation=[1, 1],
+        transposed=False,
+        output_padding=[0, 0],
+        groups=1,
+        output_mask=[True, True, True],
+    )
+    return grad_x, Folded(of_kernel, of_bias)
+
+
+def _nhwc(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
