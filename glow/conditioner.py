@@ -100,7 +100,8 @@ class Conditioner(nn.Module):
         """The network, and what is in memory on the way."""
         seen, h1 = self.run_first(x, folded)
         h2 = F.conv2d(h1, *folded.second).relu_()
-        return Activations(seen, h1, h2, self.conv3.conv.add_to_output(h2, folded.third))
+        out = self.conv3.conv.add_to_output(h2, folded.third).contiguous()
+        return Activations(seen, h1, h2, out)
 
     def run_first(self, x: Tensor, folded: "FoldedNetwork") -> tuple[Tensor, Tensor]:
         """What the first convolution sees, and the first hidden activation."""
@@ -112,6 +113,7 @@ class Conditioner(nn.Module):
     ) -> tuple[Tensor, dict[nn.Parameter, Tensor]]:
         """The gradients of x and of the parameters from that of the output."""
         edge = self.conv1.edge_bias
+        grad = grad.contiguous(memory_format=torch.channels_last)
         grad, third = self.conv3.conv.add_to_output_backward(grad, at.h2, folded.third)
         grad, second = conv_backward(_through_relu_(grad, at.h2), at.h1, folded.second)
         grad, first = conv_backward(_through_relu_(grad, at.h1), at.seen, folded.first)

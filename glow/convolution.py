@@ -1,5 +1,6 @@
 """Convolutions of the networks inside couplings, with the scales around them folded in."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -64,9 +65,9 @@ class Conv3x3(nn.Module):
         """The folded convolution of an input wider than the output."""
         if not self.edge_bias:
             return F.conv2d(x, folded.kernel, folded.bias, padding=1)
-        inside = -torch.ones_like(x[:1, :1])
-        response = F.conv2d(inside, folded.kernel[:, -1:], padding=1)
-        return F.conv2d(x, _nhwc(folded.kernel[:, :-1]), folded.bias, padding=1) + response
+        response = folded.kernel[:, -1].flatten(1) @ _inside(x) + folded.bias[:, None]
+        out = F.conv2d(x, _nhwc(folded.kernel[:, :-1]), padding=1)
+        return out + response.view(out.shape[1:])
 
     def add_to_output_backward(
         self, grad: Tensor, x: Tensor, folded: Folded
@@ -74,13 +75,12 @@ class Conv3x3(nn.Module):
         """The gradients of x and of what was folded."""
         if not self.edge_bias:
             return conv_backward(grad, x, folded)
-        grad_x, (of_kernel, of_bias) = conv_backward(
-            grad, x, Folded(_nhwc(folded.kernel[:, :-1]), folded.bias)
+        of_response = grad.sum(dim=0).flatten(1)
+        of_edge = (of_response @ _inside(x).T).view(-1, 1, 3, 3)
+        grad_x, (of_kernel, _) = conv_backward(
+            grad, x, Folded(_nhwc(folded.kernel[:, :-1]), folded.bias), bias=False
         )
-        inside = -torch.ones_like(x[:1, :1])
-        edge = Folded(folded.kernel[:, -1:], folded.bias)
-        _, (of_edge, _) = conv_backward(grad.sum(dim=0, keepdim=True), inside, edge)
-        return grad_x, Folded(torch.cat((of_kernel, of_edge), dim=1), of_bias)
+        return grad_x, Folded(torch.cat((of_kernel, of_edge), dim=1), of_response.sum(dim=1))
 
 
 class ZeroConv3x3(nn.Module):
@@ -126,7 +126,9 @@ def unfold(
     return of_weight, of_bias, of_log_scale.addcmul_(gradient.bias, folded.bias)
 
 
-def conv_backward(grad: Tensor, x: Tensor, folded: Folded) -> tuple[Tensor, Folded]:
+def conv_backward(
+    grad: Tensor, x: Tensor, folded: Folded, *, bias: bool = True
+) -> tuple[Tensor, Folded]:
     """The gradients of x, kernel and bias of a convolution that keeps the size of the image."""
     padding = folded.kernel.shape[-1] // 2
     grad_x, of_kernel, of_bias = torch.ops.aten.convolution_backward(
@@ -140,10 +142,21 @@ def conv_backward(grad: Tensor, x: Tensor, folded: Folded) -> tuple[Tensor, Fold
         transposed=False,
         output_padding=[0, 0],
         groups=1,
-        output_mask=[True, True, True],
+        output_mask=[True, True, bias],
     )
     return grad_x, Folded(of_kernel, of_bias)
 
 
 def _nhwc(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _inside(x: Tensor) -> Tensor:
+    """(9, H W): -1 where the neighbour that a 3x3 kernel's entry sees is inside the image."""
+    return _inside_of(x.shape[2], x.shape[3], x.device, x.dtype)
+
+
+@lru_cache(maxsize=32)
+def _inside_of(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    ones = torch.ones(1, 1, height, width, device=device, dtype=dtype)
+    return -F.unfold(ones, 3, padding=1)[0]

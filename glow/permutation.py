@@ -7,7 +7,6 @@ its ActNorm into the matrix and pay for a single product.
 from abc import abstractmethod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow.bijection import Bijection
@@ -156,5 +155,8 @@ def _random_rotation(channels: int) -> Tensor:
 
 
 def at_every_pixel(x: Tensor, matrix: Tensor, shift: Tensor | None = None) -> Tensor:
-    """Matrix x + shift, (B, C, H, W), channels last in memory."""
-    return F.linear(x.permute(0, 2, 3, 1), matrix, shift).permute(0, 3, 1, 2)
+    """Matrix x + shift, (B, C, H, W)."""
+    columns, each = x.flatten(2), matrix.expand(len(x), -1, -1)
+    if shift is None:
+        return torch.bmm(each, columns).view_as(x)
+    return torch.baddbmm(shift[:, None], each, columns).view_as(x)

@@ -98,7 +98,7 @@ class _Link(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tape: Tape, index: int, x: Tensor, *parameters: Tensor) -> Any:  # noqa: ANN401
         z, log_det, half = tape.forward(index, x)
-        ctx.tape, ctx.index = tape, index
+        ctx.tape, ctx.index, ctx.parameters = tape, index, parameters
         ctx.save_for_backward(*half)
         return z, log_det
 
@@ -107,7 +107,7 @@ class _Link(torch.autograd.Function):
         bijection = ctx.tape.bijections[ctx.index]
         trace = ctx.tape.backward(ctx.index, ctx.saved_tensors)
         grad_x, of = bijection.pullback(trace, *gradients)
-        return None, None, grad_x, *(of.get(parameter) for parameter in bijection.parameters())
+        return None, None, grad_x, *map(of.get, ctx.parameters)
 
 
 def _checksum(x: Tensor) -> Tensor:

@@ -93,9 +93,9 @@ class FlowStep(Bijection):
         grad_y2, grad_h = self.coupling.change_backward(z2, trace.out, grad_z2, grad_log_det)
         through, gradients = self._plain.pullback(trace.activations, trace.folded, grad_h)
         grad_y = torch.cat((grad_y1 + through, grad_y2), dim=1)
-        rows, x = _pixels(grad_y), _pixels(trace.x)
-        of_shift = rows.sum(dim=0)
-        of_matrix = torch.addr(rows.T @ x, of_shift, self.actnorm.bias)
+        of_shift = grad_y.sum(dim=(0, 2, 3))
+        products = torch.bmm(grad_y.flatten(2), trace.x.flatten(2).transpose(1, 2))
+        of_matrix = torch.addr(products.sum(dim=0), of_shift, self.actnorm.bias)
         of_log_det = grad_log_det.sum() * (grad_z.shape[2] * grad_z.shape[3])
         of_log_scale = (of_matrix * trace.matrix).sum(dim=0) + of_log_det
         gradients[self.actnorm.bias] = trace.matrix.T @ of_shift
@@ -163,7 +163,7 @@ class _ByHand(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, step: FlowStep, x: Tensor, *parameters: Tensor) -> Any:  # noqa: ANN401
         trace, log_det = step.trace(x)
-        ctx.step = step
+        ctx.step, ctx.parameters = step, parameters
         ctx.save_for_backward(*trace)
         return trace.z, log_det
 
@@ -171,9 +171,4 @@ class _ByHand(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:  # noqa: ANN401
         trace = StepTrace(*ctx.saved_tensors)
         grad_x, of = ctx.step.pullback(trace, *gradients)
-        return None, grad_x, *(of.get(parameter) for parameter in ctx.step.parameters())
-
-
-def _pixels(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B H W, C)."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        return None, grad_x, *map(of.get, ctx.parameters)
