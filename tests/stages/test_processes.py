@@ -20,6 +20,14 @@ EVERY_STEP = {"train.valid_every": 1}
 LONG = {"train.steps": 200, "train.valid_every": 50}
 
 
+@pytest.fixture(scope="module")
+def alone(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The curve of one process."""
+    training = Training.new(tmp_path_factory.mktemp("alone") / "a", shards.folder, **EVERY_STEP)
+    training.finish()
+    return curve(training)
+
+
 def curve(training: Training) -> pd.DataFrame:
     return pd.read_csv(training.folder / "results" / "curves.csv")
 
@@ -33,16 +41,14 @@ def workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 @pytest.mark.parametrize("images", [None, "3"], ids=["whole part at once", "3 images at once"])
 def test_two_processes_have_the_curve_of_one(
-    shards: ShardSet, tmp_path: Path, images: str | None
+    shards: ShardSet, tmp_path: Path, alone: pd.DataFrame, images: str | None
 ) -> None:
-    one = Training.new(tmp_path / "a", shards.folder, **EVERY_STEP)
-    two = Training.new(tmp_path / "b", shards.folder, **EVERY_STEP)
-    one.finish()
+    two = Training.new(tmp_path / "a", shards.folder, **EVERY_STEP)
     two.finish(2, **({"GLOW_MICRO_BATCH": images} if images else {}))
-    curves = [curve(training) for training in (one, two)]
-    assert curves[0]["step"].tolist() == curves[1]["step"].tolist() == list(range(1, 41))
+    found = curve(two)
+    assert found["step"].tolist() == alone["step"].tolist() == list(range(1, 41))
     for name in ("bits_per_dim", "valid_bits_per_dim"):
-        assert curves[1][name].tolist() == pytest.approx(curves[0][name].tolist(), abs=1e-4)
+        assert found[name].tolist() == pytest.approx(alone[name].tolist(), abs=1e-4)
     assert load_glow(two.folder / "models" / "glow").initialized
 
 
@@ -91,14 +97,14 @@ def test_workers_end_when_their_parent_is_killed(shards: ShardSet, tmp_path: Pat
     process.communicate(timeout=60)
 
 
-def test_one_process_goes_on_from_the_checkpoint_of_two(shards: ShardSet, tmp_path: Path) -> None:
-    whole = Training.new(tmp_path / "a", shards.folder, **EVERY_STEP)
-    other = Training.new(tmp_path / "b", shards.folder, **EVERY_STEP)
-    whole.finish()
-    other.kill_after(10, signal.SIGTERM, processes=2)
-    assert "goes on from step" in other.finish(1)
-    found, expected = (curve(training)["bits_per_dim"].tolist() for training in (other, whole))
-    assert found == pytest.approx(expected, abs=1e-4)
+def test_one_process_goes_on_from_the_checkpoint_of_two(
+    shards: ShardSet, tmp_path: Path, alone: pd.DataFrame
+) -> None:
+    training = Training.new(tmp_path / "a", shards.folder, **EVERY_STEP)
+    training.kill_after(10, signal.SIGTERM, processes=2)
+    assert "goes on from step" in training.finish()
+    found = curve(training)["bits_per_dim"].tolist()
+    assert found == pytest.approx(alone["bits_per_dim"].tolist(), abs=1e-4)
 
 
 def test_bad_input_is_one_line_for_all_processes(shards: ShardSet, tmp_path: Path) -> None:
