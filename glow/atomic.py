@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -19,14 +20,16 @@ def write_atomically(file: Path, content: bytes) -> None:
         partial.replace(file)
         _keep_name(file.parent)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from error
+        if error.errno is not None:
+            error.filename = error.filename or str(file)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _keep_name(folder: Path) -> None:
     """Without it a power cut may lose the new name, though not the content."""
-    if os.name == "posix":
+    with suppress(OSError):  # some file systems cannot
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -17,7 +17,7 @@ from stages.shards import ShardSet
 pytestmark = pytest.mark.slow
 
 EVERY_STEP = {"train.valid_every": 1}
-LONG = {"train.steps": 200, "train.valid_every": 50}
+LONG = {"train.steps": 500, "train.valid_every": 100}
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,11 @@ def test_stopped_or_robbed_of_a_process_it_ends_in_the_same_bytes(
     stopped_at = killed.step()
 
     process = killed.start(2)
+    killed.wait_for(stopped_at + 1, process)
+    second = workers(process)[1]
     killed.wait_for(stopped_at + 10, process)
     began = time.monotonic()
-    workers(process)[1].kill()
+    second.kill()
     output, _ = process.communicate(timeout=100)
     assert time.monotonic() - began < 45
     assert process.returncode == 1
