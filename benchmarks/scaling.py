@@ -120,20 +120,21 @@ def command(
             f"--batch-size {batch_size} does not part into {uneven} processes"
         )
     sizes = f"--width {width} --depth {depth} --image-size {image_size} --steps {steps}"
-    found: dict[tuple[str, int], list[float]] = {}
-    images: dict[tuple[str, int], int] = {}
+    # one process has the same work in both
+    parts = {("strong", count): (count, batch_size // count) for count in counts}
+    parts |= {("weak", count): (count, batch_size) for count in counts}
+    images: dict[tuple[int, int], int] = {}
+    found: dict[tuple[int, int], list[float]] = {work: [] for work in parts.values()}
     for _ in track(range(rounds), "scaling", console=Console(stderr=True)):
-        for count in counts:
-            for scaling, mine in (("strong", batch_size // count), ("weak", batch_size)):
-                key = scaling, count
-                images[key], times = seconds_per_step(count, mine, sizes.split())
-                found.setdefault(key, []).extend(times)
-    rates = {key: images[key] / statistics.median(times) for key, times in found.items()}
+        for work, times in found.items():
+            images[work], more = seconds_per_step(*work, sizes.split())
+            times += more
+    rates = {key: images[work] / statistics.median(found[work]) for key, work in parts.items()}
     rows = [
         {
             "scaling": scaling,
             "processes": count,
-            "global_batch": images[scaling, count],
+            "global_batch": images[parts[scaling, count]],
             "images_per_second": round(rates[scaling, count], 1),
             "speedup": round(rates[scaling, count] / rates[scaling, 1], 3),
             "efficiency": round(rates[scaling, count] / rates[scaling, 1] / count, 3),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,10 @@ def run(main: Callable[[], None]) -> None:
         if folder is None or not _leave(Path(folder), error, code):
             show(str(error))
         sys.exit(code)
+    finally:
+        # the process ends here, and a signal to one that is ending would print a traceback
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def show(message: str) -> None:
