@@ -36,6 +36,7 @@ class Chain(Bijection):
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
         self.backprop = backprop
+        self._cut: dict[str, list[Piece]] = {}
         self._frozen: dict[tuple[int, torch.Size], Any] | None = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,6 +102,11 @@ class Chain(Bijection):
         return self._frozen[key]
 
     def _pieces(self) -> list[Piece]:
+        if self.backprop not in self._cut:
+            self._cut[self.backprop] = self._cut_up()
+        return self._cut[self.backprop]
+
+    def _cut_up(self) -> list[Piece]:
         at_once = FOLDED_AT_ONCE if self.backprop == "reversible" else max(1, len(self.bijections))
         pieces: list[Piece] = []
         for of, group in groupby(self._bijections(), kind):

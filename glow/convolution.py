@@ -60,7 +60,7 @@ class Conv3x3(nn.Module):
         """The folded convolution of an input wider than the output."""
         if not self.edge_bias:
             return F.conv2d(x, folded.kernel, folded.bias, padding=1)
-        response = folded.kernel[:, -1].flatten(1) @ inside(x) + folded.bias[:, None]
+        response = folded.kernel[:, -1].flatten(1) @ (outside(x) - 1) + folded.bias[:, None]
         out = F.conv2d(x, _nhwc(folded.kernel[:, :-1]), padding=1)
         return out + response.view(out.shape[1:])
 
@@ -100,12 +100,13 @@ def _nhwc(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def inside(x: Tensor) -> Tensor:
-    """(9, H W): -1 where the neighbour that a 3x3 kernel's entry sees is inside the image."""
-    return _inside_of(x.shape[2], x.shape[3], x.device, x.dtype)
+def outside(x: Tensor) -> Tensor:
+    """(9, H W): 1 where the neighbour that a 3x3 kernel's entry sees is outside the image."""
+    return _outside_of(x.shape[2], x.shape[3], x.device, x.dtype)
 
 
 @lru_cache(maxsize=32)
-def _inside_of(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    ones = torch.ones(1, 1, height, width, device=device, dtype=dtype)
-    return -F.unfold(ones, 3, padding=1)[0]
+def _outside_of(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(mode=False):  # what is kept must serve every mode
+        ones = torch.ones(1, 1, height, width, device=device, dtype=dtype)
+        return 1 - F.unfold(ones, 3, padding=1)[0]

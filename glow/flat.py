@@ -16,10 +16,14 @@ def flatten_parameters(module: nn.Module) -> Tensor:
     return flat
 
 
-def view_gradients(module: nn.Module, flat: Tensor) -> None:
-    """Gradients are summed up in the vector `flat`, (P,), from here on."""
-    for parameter, part in zip(module.parameters(), _parts(module, flat), strict=True):
-        parameter.grad = part
+def collect_gradients(module: nn.Module, flat: Tensor) -> None:
+    """Moves the gradients of all parameters into the vector `flat`, (P,); zero where none is."""
+    found = []
+    for parameter in module.parameters():
+        gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+        found.append(gradient.reshape(-1))
+        parameter.grad = None
+    torch.cat(found, out=flat)
 
 
 def _parts(module: nn.Module, flat: Tensor) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """What the parameters of many steps of flow come down to, all steps at once.
 
-A step has some fifteen small parameters, which fold into three convolutions and a matrix:
+A step has some fifteen small parameters, which fold into a matrix and three convolutions:
 
     W s (x + b)                       = (W s) x + (W s) b          ActNorm, permutation
     relu(s1 (K1 x + b1))              = relu((s1 K1) x + s1 b1)    conv 3x3, ActNorm
@@ -16,11 +16,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from glow.actnorm import ActNorm
-from glow.conditioner import Bias, Conditioner
-from glow.convolution import inside
+from glow.convolution import outside
+from glow.parts import Parts, stacked
 from glow.permutation import inverse_of
 from glow.step import FlowStep
 
@@ -48,18 +47,20 @@ class Folding:
 
     Args:
         steps: of one level, each with the plain network.
+        parts: their parameters.
         x: images that they will see, for their height, width and device.
     """
 
-    def __init__(self, steps: Sequence[FlowStep], x: Tensor) -> None:
-        self.steps = steps
+    def __init__(self, steps: Sequence[FlowStep], parts: Parts, x: Tensor) -> None:
+        network: Any = steps[0].coupling.conditioner
+        self.permutation, self.coupling = steps[0].permutation, steps[0].coupling
+        self.edge: bool = network.conv1.edge_bias
+        self.outside = outside(x)
         self.size = x.shape[2:]
         self.pixels = self.size[0] * self.size[1]
-        self.networks: list[Conditioner] = [step.coupling.conditioner for step in steps]  # type: ignore[misc]
-        first = self.networks[0]
-        self.edge = first.conv1.edge_bias
-        self.outside = inside(x) + 1 if self.edge else None
-        self._fold()
+        self.factor: float = steps[0].actnorm.log_scale_factor
+        self.network_factor: float = network.conv3.log_scale_factor
+        self._fold(parts)
 
     def __getitem__(self, index: int) -> FoldedStep:
         return self.folded[index]
@@ -70,143 +71,99 @@ class Folding:
         return inverse_of(self.matrix)
 
     @torch.no_grad()
-    def _fold(self) -> None:
-        steps, networks = self.steps, self.networks
-        actnorms = [step.actnorm for step in steps]
-        permutation = steps[0].permutation
-        self.factors = [
-            torch.stack(factor)
-            for factor in zip(*(step.permutation.factors() for step in steps), strict=True)
-        ]
-        log_scale = _log_scales(actnorms)
-        self.bias = _stacked(actnorms, "bias")
-        self.scale = log_scale.exp()
-        self.matrix = permutation.matrix_of(*self.factors) * self.scale[:, None]
-        shift = self.matrix @ self.bias[:, :, None]
-        log_det = log_scale.sum(dim=1) + permutation.log_abs_det_of(*self.factors)
+    def _fold(self, parts: Parts) -> None:
+        self.factors = [stacked(factor) for factor in parts.factors]
+        log_scale = stacked(parts.logs) * self.factor
+        self.bias, self.scale = stacked(parts.bias), log_scale.exp()
+        self.matrix = self.permutation.matrix_of(*self.factors) * self.scale[:, None]
+        log_det = log_scale.sum(dim=1) + self.permutation.log_abs_det_of(*self.factors)
 
-        norms1, norms2 = ([getattr(n, name) for n in networks] for name in ("norm1", "norm2"))
-        thirds = [network.conv3 for network in networks]
-        self.scale1, self.scale2, self.scale3 = (
-            _log_scales(norms).exp() for norms in (norms1, norms2, thirds)
-        )
-        kernel1 = torch.stack([_nhwc(network.conv1.weight) for network in networks])
-        self.bias1 = _stacked(norms1, "bias")
+        bias1, bias3 = stacked(parts.bias1), stacked(parts.bias3)
+        kernel1 = _nhwc(stacked(parts.kernel1))
+        kernel3 = _nhwc(stacked(parts.kernel3))
+        self.scale1 = self._scale(parts.logs1, bias1)
+        self.scale2 = self._scale(parts.logs2, bias1)
+        self.scale3 = self._scale(parts.logs3, bias3)
+        response = bias3[:, :, None]
         if self.edge:
-            self.bias1 = self.bias1 + kernel1[..., -1].sum(dim=(2, 3))
-        self.bias1 *= self.scale1
-        self.kernel1 = kernel1.mul_(self.scale1[:, :, None, None, None])
-
-        coupling = steps[0].coupling
-        stored = torch.stack([_nhwc(third.conv.weight) for third in thirds])
-        bias3 = _stacked(thirds, "bias")[:, :, None]
-        if self.edge:
-            bias3 = bias3 + stored[..., -1].flatten(2) @ self.outside
-            stored = stored[..., :-1]
-        self.unshifted = coupling.in_order(bias3 * self.scale3[:, :, None], dim=1)
+            bias1 = bias1 + kernel1[..., -1].sum(dim=(2, 3))
+            response = response + kernel3[..., -1].flatten(2) @ self.outside
+            kernel3 = kernel3[..., :-1]
+        self.kernel1 = (kernel1 * self.scale1[:, :, None, None, None]).contiguous()
+        self.bias1 = bias1 * self.scale1
+        scaled = kernel3 * self.scale3[:, :, None, None, None]
+        self.kernel3 = self.coupling.in_order(scaled, dim=1).contiguous()
+        self.kernel3 *= self.scale2[:, None, None, None]
+        self.unshifted = self.coupling.in_order(response * self.scale3[:, :, None], dim=1)
         response = self.unshifted.clone()
-        response.chunk(coupling.outputs, dim=1)[-1].add_(coupling.offset)
-        scaled = stored * self.scale3[:, :, None, None, None]
-        self.kernel3 = coupling.in_order(scaled, dim=1).mul_(self.scale2[:, None, None, None])
-        size = self.size if self.edge else (1, 1)
+        response.chunk(self.coupling.outputs, dim=1)[-1].add_(self.coupling.offset)
         each = zip(
             self.matrix,
-            shift,
+            self.matrix @ self.bias[:, :, None],
             self.pixels * log_det,
             self.kernel1.permute(0, 1, 4, 2, 3),
             self.bias1,
-            [network.weight2.detach() for network in networks],
-            [norm.bias.detach() for norm in norms2],
+            [weight.detach() for weight in parts.weight2],
+            [bias.detach() for bias in parts.bias2],
             self.kernel3.permute(0, 1, 4, 2, 3),
-            response.unflatten(2, size),
+            response.unflatten(2, self.size if self.edge else (1, 1)),
             strict=True,
         )
-        self.folded = [FoldedStep(*parts) for parts in each]
+        self.folded = [FoldedStep(*tensors) for tensors in each]
 
-    def gradients(self, found: Sequence[FoldedStep]) -> dict[nn.Parameter, Tensor]:
+    def _scale(self, logs: Sequence[Tensor], bias: Tensor) -> Tensor:
+        return (stacked(logs) * self.network_factor).exp() if logs else torch.ones_like(bias)
+
+    def gradients(self, found: Sequence[FoldedStep]) -> Parts:
         """Of the parameters of all steps, from the gradient of each step's folding."""
-        of: dict[nn.Parameter, Tensor] = {}
-        self._of_matrix(of, *map(_stacked, (found,) * 3, ("matrix", "shift", "log_det")))
-        kernels1 = torch.stack([_nhwc(step.kernel1) for step in found])
-        self._of_first(of, kernels1, _stacked(found, "bias1"))
-        for network, step in zip(self.networks, found, strict=True):
-            of[network.weight2], of[network.norm2.bias] = step.weight2, step.bias2
-        kernels3 = torch.stack([_nhwc(step.kernel3) for step in found])
-        self._of_third(of, kernels3, _stacked(found, "response"))
-        return of
+        matrix, shift, log_det, bias1, response = (
+            torch.stack([getattr(step, name) for step in found])
+            for name in ("matrix", "shift", "log_det", "bias1", "response")
+        )
+        kernel1 = torch.stack([step.kernel1.permute(0, 2, 3, 1) for step in found])
+        kernel3 = torch.stack([step.kernel3.permute(0, 2, 3, 1) for step in found])
 
-    def _of_matrix(
-        self, of: dict[nn.Parameter, Tensor], matrix: Tensor, shift: Tensor, log_det: Tensor
-    ) -> None:
-        matrix = torch.baddbmm(matrix, shift, self.bias[:, None])
+        matrix = matrix.baddbmm_(shift, self.bias[:, None])
         log_det = self.pixels * log_det
-        learned = self.steps[0].permutation.gradients_of(
+        factors = self.permutation.gradients_of(
             self.factors, matrix * self.scale[:, None], log_det
         )
-        log_scale = (matrix * self.matrix).sum(dim=1) + log_det[:, None]
-        actnorms = [step.actnorm for step in self.steps]
-        _give(of, actnorms, "bias", (self.matrix.mT @ shift)[..., 0])
-        _give(of, actnorms, "logs", log_scale * actnorms[0].log_scale_factor)
-        for index, gradient in enumerate(learned):
-            for step, one in zip(self.steps, gradient, strict=True):
-                of[step.permutation.factors()[index]] = one  # type: ignore[index]  # a Parameter
+        logs = ((matrix * self.matrix).sum(dim=1) + log_det[:, None]) * self.factor
+        bias = (self.matrix.mT @ shift)[..., 0]
 
-    def _of_first(self, of: dict[nn.Parameter, Tensor], kernel: Tensor, bias: Tensor) -> None:
-        norms = [network.norm1 for network in self.networks]
-        log_scale = (kernel * self.kernel1).sum(dim=(2, 3, 4)).addcmul_(bias, self.bias1)
-        bias = bias * self.scale1
-        kernel = kernel * self.scale1[:, :, None, None, None]
-        if self.edge:
-            kernel[..., -1] += bias[:, :, None, None]
-        _give(of, [network.conv1 for network in self.networks], "weight", _nchw(kernel))
-        _give(of, norms, "bias", bias)
-        _give_logs(of, norms, log_scale)
+        logs1 = (kernel1 * self.kernel1).sum(dim=(2, 3, 4)).addcmul_(bias1, self.bias1)
+        bias1 *= self.scale1
+        kernel1 *= self.scale1[:, :, None, None, None]
 
-    def _of_third(self, of: dict[nn.Parameter, Tensor], kernel: Tensor, response: Tensor) -> None:
-        coupling = self.steps[0].coupling
-        norms = [network.norm2 for network in self.networks]
-        thirds = [network.conv3 for network in self.networks]
-        product = kernel * self.kernel3
-        _give_logs(of, norms, product.sum(dim=(1, 2, 3)))
+        product = kernel3 * self.kernel3
+        logs2 = product.sum(dim=(1, 2, 3))
         response = response.flatten(2)
-        log_scale = product.sum(dim=(2, 3, 4)) + (response * self.unshifted).sum(dim=2)
-        kernel = coupling.by_turns(kernel * self.scale2[:, None, None, None], dim=1)
-        kernel = kernel * self.scale3[:, :, None, None, None]
-        response = coupling.by_turns(response, dim=1) * self.scale3[:, :, None]
+        logs3 = product.sum(dim=(2, 3, 4)) + (response * self.unshifted).sum(dim=2)
+        kernel3 *= self.scale2[:, None, None, None]
+        kernel3 = self.coupling.by_turns(kernel3, dim=1) * self.scale3[:, :, None, None, None]
+        response = self.coupling.by_turns(response, dim=1) * self.scale3[:, :, None]
         if self.edge:
+            kernel1[..., -1] += bias1[:, :, None, None]
             of_edge = (response @ self.outside.T).unflatten(2, (3, 3))
-            kernel = torch.cat((kernel, of_edge[..., None]), dim=4)
-        _give(of, [third.conv for third in thirds], "weight", _nchw(kernel))
-        _give(of, thirds, "bias", response.sum(dim=2))
-        log_scale = coupling.by_turns(log_scale, dim=1) * thirds[0].log_scale_factor
-        _give(of, thirds, "logs", log_scale)
+            kernel3 = torch.cat((kernel3, of_edge[..., None]), dim=4)
+        return Parts(
+            bias=bias,
+            logs=logs,
+            factors=factors,
+            kernel1=_nchw(kernel1),
+            bias1=bias1,
+            logs1=logs1 * self.network_factor,
+            weight2=[step.weight2 for step in found],
+            bias2=[step.bias2 for step in found],
+            logs2=logs2 * self.network_factor,
+            kernel3=_nchw(kernel3),
+            bias3=response.sum(dim=2),
+            logs3=self.coupling.by_turns(logs3, dim=1) * self.network_factor,
+        )
 
 
-def _stacked(things: Sequence[object], name: str) -> Tensor:
-    return torch.stack([getattr(thing, name) for thing in things])
-
-
-def _log_scales(norms: Sequence[Any]) -> Tensor:
-    """f logs of each, or zeros where there are none, (K, channels)."""
-    if isinstance(norms[0], Bias):
-        return torch.zeros_like(_stacked(norms, "bias"))
-    return _stacked(norms, "logs") * norms[0].log_scale_factor
-
-
-def _give(
-    of: dict[nn.Parameter, Tensor], modules: Sequence[Any], name: str, gradients: Tensor
-) -> None:
-    for module, gradient in zip(modules, gradients, strict=True):
-        of[getattr(module, name)] = gradient
-
-
-def _give_logs(of: dict[nn.Parameter, Tensor], norms: Sequence[Any], log_scale: Tensor) -> None:
-    if isinstance(norms[0], ActNorm):
-        _give(of, norms, "logs", log_scale * norms[0].log_scale_factor)
-
-
-def _nhwc(kernel: Tensor) -> Tensor:
-    return kernel.permute(0, 2, 3, 1)
+def _nhwc(kernels: Tensor) -> Tensor:
+    return kernels.permute(0, 1, 3, 4, 2)
 
 
 def _nchw(kernels: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from glow.allocator import keep_freed_memory
 from glow.architecture import build_levels
 from glow.chain import Chain
 from glow.config import GlowConfig
@@ -143,6 +144,7 @@ class Glow(nn.Module):
 
         For many small batches: sampling, editing, scoring.
         """
+        keep_freed_memory()
         chains = [module for module in self.modules() if isinstance(module, Chain)]
         for chain in chains:
             chain.freeze(frozen=True)

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from glow.bijection import Bijection
 
-Gradients = dict[nn.Parameter, Tensor]
-
 
 class Piece(ABC):
     """Some bijections f_1 ... f_n in a row, run one by one and without autograd.
@@ -76,8 +74,8 @@ class Piece(ABC):
         """The gradients of x, and of what was folded, from those of z and log_det."""
 
     @abstractmethod
-    def gradients(self, folded: Any, found: Sequence[Any]) -> Gradients:  # noqa: ANN401
-        """Of all parameters, from those of what was folded, f_1's first."""
+    def gradients(self, folded: Any, found: Sequence[Any]) -> Sequence[Tensor | None]:  # noqa: ANN401
+        """Of `parameters`, from those of what was folded, f_1's first."""
 
 
 class _Graph(NamedTuple):
@@ -124,19 +122,21 @@ class Opaque(Piece):
 
     def pullback(
         self, at: int, folded: None, trace: _Graph, grad_z: Tensor, grad_log_det: Tensor
-    ) -> tuple[Tensor, Gradients]:
+    ) -> tuple[Tensor, list[Tensor | None]]:
         """Goes back through the graph."""
         outputs = ((trace.z, grad_z), (trace.log_det, grad_log_det))
         connected = [(out, grad) for out, grad in outputs if out.requires_grad]
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        parameters = self.parameters()
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
         grad_x, *found = torch.autograd.grad(
             [out for out, _ in connected],
             [trace.x, *trained],
             [grad for _, grad in connected],
             allow_unused=True,
         )
-        return grad_x, dict(zip(trained, found, strict=True))
+        of = iter(found)
+        return grad_x, [next(of) if p.requires_grad else None for p in parameters]
 
-    def gradients(self, folded: None, found: Sequence[Gradients]) -> Gradients:
+    def gradients(self, folded: None, found: Sequence[list[Tensor | None]]) -> list[Tensor | None]:
         """Those of the one bijection."""
         return found[0]

@@ -135,7 +135,7 @@ class _Node(torch.autograd.Function):
                 tuple(trace) if tape.keep_all else piece.half_of(trace) if tape.keep_half else ()
             )
             kind, x = type(trace), trace.z
-        ctx.about = tape, piece, start, parameters, [len(tensors) for tensors in kept], kind
+        ctx.about = tape, piece, start, [len(tensors) for tensors in kept], kind
         ctx.folded = folded if tape.keep_all or tape.keep_half else None
         ctx.save_for_backward(*(tensor for tensors in kept for tensor in tensors))
         return x, log_det
@@ -143,7 +143,7 @@ class _Node(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> Any:  # noqa: ANN401
-        tape, piece, start, parameters, counts, kind = ctx.about
+        tape, piece, start, counts, kind = ctx.about
         saved = list(ctx.saved_tensors)
         folded, found = ctx.folded, []
         for at in reversed(range(len(piece.bijections))):
@@ -154,8 +154,7 @@ class _Node(torch.autograd.Function):
             trace = kind(*own) if tape.keep_all else tape.retrace(piece, at, start, folded, own)
             grad_z, of_folded = piece.pullback(at, folded, trace, grad_z, grad_log_det)
             found.append(of_folded)
-        of = piece.gradients(folded, found[::-1])
-        return None, None, None, grad_z, *map(of.get, parameters)
+        return None, None, None, grad_z, *piece.gradients(folded, found[::-1])
 
 
 def _checksum(x: Tensor) -> Tensor:

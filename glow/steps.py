@@ -16,8 +16,9 @@ from torch import Tensor
 from glow.conditioner import Conditioner
 from glow.coupling import Coupling, halves
 from glow.folding import FoldedStep, Folding
+from glow.parts import Parts
 from glow.permutation import at_every_pixel
-from glow.piece import Gradients, Piece
+from glow.piece import Piece
 from glow.products import (
     conv_backward,
     conv_relu,
@@ -61,9 +62,14 @@ class Steps(Piece):
     def __init__(self, steps: Sequence[FlowStep]) -> None:
         self.bijections: Sequence[FlowStep] = steps
 
+    def parameters(self) -> list[Any]:
+        """In the order of `gradients`."""
+        parts = Parts.of(self.bijections)
+        return parts.learned(parts)
+
     def fold(self, x: Tensor) -> Folding:
         """Of all steps."""
-        return Folding(self.bijections, x)
+        return Folding(self.bijections, Parts.of(self.bijections), x)
 
     def forward(self, at: int, folded: Folding, x: Tensor) -> tuple[Tensor, StepTrace]:
         """The step, and all that its gradient needs."""
@@ -122,9 +128,9 @@ class Steps(Piece):
         grad_x = at_every_pixel(grad_y, step.matrix.T)
         return grad_x, FoldedStep(matrix, shift, grad_log_det.sum(), *network, response)
 
-    def gradients(self, folded: Folding, found: Sequence[FoldedStep]) -> Gradients:
+    def gradients(self, folded: Folding, found: Sequence[FoldedStep]) -> list[Tensor]:
         """Unfolds them, all steps at once."""
-        return folded.gradients(found)
+        return folded.gradients(found).learned(Parts.of(self.bijections))
 
     def _undo(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Tensor]:
         """What the coupling had, and the network's output."""

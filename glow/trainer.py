@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glow.allocator import keep_freed_memory
 from glow.batchnorm import BatchNorm
 from glow.bits import bits_per_dim, dequantize
-from glow.flat import flatten_parameters, view_gradients
+from glow.flat import collect_gradients, flatten_parameters
 from glow.model import Glow
 from glow.parallel import average, rank, world_size
 from glow.schedule import TrainConfig
 from glow.state import load_state, save_state
+from glow.update import Update
 
 __all__ = ["Batch", "NonFiniteLoss", "StepReport", "TrainConfig", "Trainer"]
 
@@ -77,6 +79,7 @@ class Trainer:
                 f"micro_batch is {micro_batch}, expected "
                 f"{'none' if norms else 'at least 1'} with {kind}"
             )
+        keep_freed_memory()
         self.step = 0
         self.notes: dict[str, Any] = {}  # of whoever trains, saved with the rest, as JSON
         self.ema_glow = copy.deepcopy(glow).eval()
@@ -85,15 +88,7 @@ class Trainer:
         # gradients, loss and the wish to stop in one vector: one all-reduce takes them all
         self._sums = self.weights.new_zeros(len(self.weights) + 2)
         self.gradients = self._sums[:-2]
-        view_gradients(glow, self.gradients)
-        self.weights.grad = self.gradients
-        self.optimizer: torch.optim.Optimizer
-        if config.optimizer == "adamax":
-            self.optimizer = torch.optim.Adamax([self.weights], lr=config.learning_rate)
-        else:
-            self.optimizer = torch.optim.AdamW(
-                [self.weights], lr=config.learning_rate, weight_decay=0.0, fused=True
-            )
+        self.update = Update(self.weights, self.gradients, self.ema, optimizer=config.optimizer)
         self._buffers = [buffer for norm in norms for buffer in norm.buffers()]
         self._ema_buffers = [
             buffer
@@ -121,8 +116,8 @@ class Trainer:
             yield self._update(batch_at(self.step), stop)
 
     def _update(self, batch: Batch, stop: Callable[[], bool]) -> StepReport:
-        self._sums.zero_()
-        self._add_gradients(batch)
+        self._sums[-2] = self._bits_and_gradients(batch)
+        collect_gradients(self.glow, self.gradients)
         self._sums[-1] = float(stop())
         average(self._sums)
         norm = torch.linalg.vector_norm(self.gradients)
@@ -133,25 +128,26 @@ class Trainer:
                 f"loss {loss:.4g} bits/dim, gradient norm {norm:.4g} at step "
                 f"{self.step + 1}; try a lower learning_rate or more warmup_steps"
             )
-        if norm > self.config.max_grad_norm:
-            self.gradients.mul_(self.config.max_grad_norm / norm)
         rate = self.config.learning_rate_at(self.step)
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
+        self.update(
+            learning_rate=rate,
+            scale=min(1.0, self.config.max_grad_norm / max(norm, 1e-12)),
+            ema_decay=self.config.ema_decay_at(self.step),
+        )
         with torch.no_grad():
-            self.ema.lerp_(self.weights, 1 - self.config.ema_decay_at(self.step))
             for mean, buffer in zip(self._ema_buffers, self._buffers, strict=True):
                 mean.copy_(buffer)
         self.step += 1
         return StepReport(self.step, loss, norm, rate, stops > 0)
 
-    def _add_gradients(self, batch: Batch) -> None:
-        """Of the mean loss over this rank's images; adds the mean bits per dimension, too."""
+    def _bits_and_gradients(self, batch: Batch) -> Tensor:
+        """Mean bits per dimension of this rank's images; leaves gradients of their mean loss."""
         model = self.glow.config
         generator = torch.Generator(batch.levels.device).manual_seed(
             hash((self.seed, self.step)) & 0x7FFF_FFFF_FFFF_FFFF  # ints hash the same everywhere
         )
         noisy = dequantize(batch.levels, model.n_bits, generator, part=(rank(), world_size()))
+        mean = self.weights.new_zeros(())
         for start in range(0, len(noisy), self.micro_batch or len(noisy)):
             rows = slice(start, start + (self.micro_batch or len(noisy)))
             x = noisy[rows].to(self.weights)
@@ -164,13 +160,13 @@ class Trainer:
                 total = bits + self.config.class_weight * surprise / math.log(2.0)
             share = len(x) / len(noisy)
             (total * share).backward()
-            self._sums[-2] += bits.detach() * share
+            mean += bits.detach() * share
+        return mean
 
     def save(self, file: Path) -> None:
         """Writes all that a resumed training needs, without pickle, at once or not at all."""
-        state = self.optimizer.state[self.weights]
         tensors = {"weights": self.weights.detach(), "ema": self.ema}
-        tensors |= {f"optimizer.{name}": value for name, value in state.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self.update.state().items()}
         tensors |= {f"buffer.{name}": value for name, value in self.glow.named_buffers()}
         save_state(file, tensors, {"step": self.step, "notes": self.notes})
 
@@ -182,6 +178,7 @@ class Trainer:
         """
         buffers = dict(self.glow.named_buffers())
         expected = {"weights": self.weights, "ema": self.ema}
+        expected |= {f"optimizer.{name}": value for name, value in self.update.state().items()}
         expected |= {f"buffer.{name}": buffer for name, buffer in buffers.items()}
         found = load_state(file, expected)
         if found is None:
@@ -194,11 +191,8 @@ class Trainer:
             for model in (self.glow, self.ema_glow):
                 for name, buffer in model.named_buffers():
                     buffer.copy_(tensors[f"buffer.{name}"])
-        fused = self.optimizer.param_groups[0].get("fused")
-        self.optimizer.state[self.weights] = {
-            # torch counts steps on the CPU, unless the update is one fused kernel
-            name: value if name == "step" and not fused else value.to(self.weights.device)
-            for key, value in tensors.items()
-            if (name := key.removeprefix("optimizer.")) != key
-        }
+        prefix = "optimizer."
+        self.update.load(
+            {key.removeprefix(prefix): tensors[key] for key in expected if key.startswith(prefix)}
+        )
         return True
