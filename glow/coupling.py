@@ -14,6 +14,8 @@ from glow.residual import ResidualConditioner
 # (channels of the half that is seen, channels of what the coupling needs) -> network
 MakeNetwork = Callable[[int, int], Conditioner | ResidualConditioner]
 
+Ready = tuple[Tensor, Tensor]  # shift and scale, or twice the shift where there is no scale
+
 
 class Coupling(Bijection):
     """z1 = x1, z2 = change(x2, h), elementwise; h is NN(x1), in order.
@@ -34,27 +36,27 @@ class Coupling(Bijection):
     def restore(self, z2: Tensor, h: Tensor) -> Tensor:
         """x2 from z2."""
 
-    # The same in place, without autograd: `prepare_` turns h into what the other three take.
+    # The same in place, without autograd: `prepare_` turns h into what the other four take.
 
     @abstractmethod
-    def prepare_(self, h: Tensor) -> None:
-        """Turns what the scales are made of into scales."""
+    def prepare_(self, h: Tensor) -> Ready:
+        """Turns what the scales are made of into scales; views of h."""
 
     @abstractmethod
-    def log_det(self, ready: Tensor) -> Tensor:
+    def log_det(self, ready: Ready) -> Tensor:
         """Of `change_`, (B,)."""
 
     @abstractmethod
-    def change_(self, x2: Tensor, ready: Tensor) -> None:
+    def change_(self, x2: Tensor, ready: Ready) -> None:
         """Turns x2 into z2."""
 
     @abstractmethod
-    def restore_(self, z2: Tensor, ready: Tensor) -> None:
+    def restore_(self, z2: Tensor, ready: Ready) -> None:
         """Turns z2 into x2."""
 
     @abstractmethod
     def change_backward(
-        self, z2: Tensor, ready: Tensor, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
+        self, z2: Tensor, ready: Ready, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
     ) -> Tensor:
         """The gradient of x2 from those of z2 and log_det; writes that of h into `grad_h`."""
 
@@ -111,23 +113,24 @@ class AdditiveCoupling(Coupling):
         """Z2 - h."""
         return z2 - h
 
-    def prepare_(self, h: Tensor) -> None:
+    def prepare_(self, h: Tensor) -> Ready:
         """There are no scales."""
+        return h, h
 
-    def log_det(self, ready: Tensor) -> Tensor:
+    def log_det(self, ready: Ready) -> Tensor:
         """0."""
-        return ready.new_zeros(len(ready))
+        return ready[0].new_zeros(len(ready[0]))
 
-    def change_(self, x2: Tensor, ready: Tensor) -> None:
+    def change_(self, x2: Tensor, ready: Ready) -> None:
         """X2 + h."""
-        x2 += ready
+        x2 += ready[0]
 
-    def restore_(self, z2: Tensor, ready: Tensor) -> None:
+    def restore_(self, z2: Tensor, ready: Ready) -> None:
         """Z2 - h."""
-        z2 -= ready
+        z2 -= ready[0]
 
     def change_backward(
-        self, z2: Tensor, ready: Tensor, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
+        self, z2: Tensor, ready: Ready, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
     ) -> Tensor:
         """Both are that of z2."""
         grad_h.copy_(grad_z2)
@@ -168,35 +171,35 @@ class AffineCoupling(Coupling):
         shift, s = h.chunk(2, dim=1)
         return z2 * (-_log_scale(s, self.min_scale)).exp() - shift
 
-    def prepare_(self, h: Tensor) -> None:
+    def prepare_(self, h: Tensor) -> Ready:
         """(shift, s) becomes (shift, scale)."""
-        scale = h.chunk(2, dim=1)[1].sigmoid_()
+        shift, scale = halves(h)
+        scale.sigmoid_()
         if self.min_scale:
             scale.mul_(1 - self.min_scale).add_(self.min_scale)
+        return shift, scale
 
-    def log_det(self, ready: Tensor) -> Tensor:
+    def log_det(self, ready: Ready) -> Tensor:
         """Sum(log scale)."""
-        return ready.chunk(2, dim=1)[1].log().sum(dim=(1, 2, 3))
+        return ready[1].log().sum(dim=(1, 2, 3))
 
-    def change_(self, x2: Tensor, ready: Tensor) -> None:
+    def change_(self, x2: Tensor, ready: Ready) -> None:
         """(x2 + shift) * scale."""
-        shift, scale = ready.chunk(2, dim=1)
-        x2.add_(shift).mul_(scale)
+        x2.add_(ready[0]).mul_(ready[1])
 
-    def restore_(self, z2: Tensor, ready: Tensor) -> None:
+    def restore_(self, z2: Tensor, ready: Ready) -> None:
         """Z2 / scale - shift."""
-        shift, scale = ready.chunk(2, dim=1)
-        z2.div_(scale).sub_(shift)
+        z2.div_(ready[1]).sub_(ready[0])
 
     def change_backward(
-        self, z2: Tensor, ready: Tensor, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
+        self, z2: Tensor, ready: Ready, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
     ) -> Tensor:
         """With z2 = (x2 + shift) scale: d z2 = scale (d x2 + d shift) + z2 d(log scale).
 
         And d(log scale) = (1 - sigmoid) (1 - m / scale) ds.
         """
-        scale = ready.chunk(2, dim=1)[1]
-        of_shift, of_s = grad_h.chunk(2, dim=1)
+        scale = ready[1]
+        of_shift, of_s = halves(grad_h)
         torch.mul(grad_z2, scale, out=of_shift)
         torch.addcmul(grad_log_det[:, None, None, None], grad_z2, z2, out=of_s)
         of_s *= (1 - scale) / (1 - self.min_scale)

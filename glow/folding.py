@@ -70,6 +70,11 @@ class Folding:
         """Of the matrices, (K, C, C)."""
         return inverse_of(self.matrix)
 
+    @cached_property
+    def unbias(self) -> Tensor:
+        """What their inverses add, (K, C, 1)."""
+        return -self.bias[:, :, None]
+
     @torch.no_grad()
     def _fold(self, parts: Parts) -> None:
         self.factors = [stacked(factor) for factor in parts.factors]

@@ -183,11 +183,11 @@ def inverse_of(matrix: Tensor) -> Tensor:
 
 
 def at_every_pixel(x: Tensor, matrix: Tensor, shift: Tensor | None = None) -> Tensor:
-    """Matrix x + shift, (B, C, H, W)."""
+    """Matrix x + shift, (B, C, H, W); shift is (C, 1)."""
     columns, each = x.flatten(2), matrix.expand(len(x), -1, -1)
     if shift is None:
         return torch.bmm(each, columns).view_as(x)
-    return torch.baddbmm(shift[:, None], each, columns).view_as(x)
+    return torch.baddbmm(shift, each, columns).view_as(x)
 
 
 def _lower(factors: Sequence[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow.conditioner import Conditioner
-from glow.coupling import Coupling, halves
+from glow.coupling import Coupling, Ready, halves
 from glow.folding import FoldedStep, Folding
 from glow.parts import Parts
 from glow.permutation import at_every_pixel
@@ -32,14 +32,18 @@ from glow.step import FlowStep
 
 
 class StepTrace(NamedTuple):
-    """Input, output, what the network sees, its hidden activations, and its output, ready."""
+    """Input, output, what the network sees, its hidden activations, and its output, ready.
+
+    Shift and scale are views of one tensor, so both are kept at the cost of one.
+    """
 
     x: Tensor
     z: Tensor
     seen: Tensor
     h1: Tensor
     h2: Tensor
-    h: Tensor
+    shift: Tensor
+    scale: Tensor
 
 
 def kind(bijection: object) -> tuple[Any, ...] | None:
@@ -75,17 +79,17 @@ class Steps(Piece):
         """The step, and all that its gradient needs."""
         step, coupling = folded[at], self.bijections[at].coupling
         x = x.contiguous()
-        z = at_every_pixel(x, step.matrix, step.shift[:, 0])
+        z = at_every_pixel(x, step.matrix, step.shift)
         z1, y2 = halves(z)
         network = self._run(coupling, step, z1)
-        coupling.change_(y2, network[-1])
-        return coupling.log_det(network[-1]) + step.log_det, StepTrace(x, z, *network)
+        coupling.change_(y2, network[-2:])
+        return coupling.log_det(network[-2:]) + step.log_det, StepTrace(x, z, *network)
 
     def inverse(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Tensor]:
         """The step's inverse; log_det is that of the inverse."""
         coupling = self.bijections[at].coupling
-        y, h = self._undo(at, folded, z)
-        return self._unmix(at, folded, y), -coupling.log_det(h) - folded[at].log_det
+        y, ready = self._undo(at, folded, z)
+        return self._unmix(at, folded, y), -coupling.log_det(ready) - folded[at].log_det
 
     def restore(self, at: int, folded: Folding, z: Tensor) -> Tensor:
         """X alone."""
@@ -93,20 +97,22 @@ class Steps(Piece):
 
     def half_of(self, trace: StepTrace) -> tuple[Tensor, ...]:
         """The second hidden activation and the output: only the first convolution is redone."""
-        return trace.h2, trace.h
+        return trace.h2, trace.shift, trace.scale
 
     def retrace(
         self, at: int, folded: Folding, z: Tensor, half: tuple[Tensor, ...], x: Tensor | None
     ) -> StepTrace:
         """The network is run once, be it for the inverse or for the step itself."""
         step, coupling = folded[at], self.bijections[at].coupling
-        y = z.clone() if x is None else at_every_pixel(x, step.matrix, step.shift[:, 0])
+        y = z.clone() if x is None else at_every_pixel(x, step.matrix, step.shift)
         z1, other = halves(y)
-        network = (*self._run_first(step, z1), *half) if half else self._run(coupling, step, z1)
+        network: Any = (
+            self._run(coupling, step, z1) if not half else (*self._run_first(step, z1), *half)
+        )
         if x is not None:
-            coupling.change_(other, network[-1])
+            coupling.change_(other, network[-2:])
             return StepTrace(x, y, *network)
-        coupling.restore_(other, network[-1])
+        coupling.restore_(other, network[-2:])
         return StepTrace(self._unmix(at, folded, y), z, *network)
 
     def pullback(
@@ -115,9 +121,10 @@ class Steps(Piece):
         """Back through coupling, network, and the matrix of ActNorm and permutation."""
         step = folded[at]
         (grad_z1, grad_z2), z2 = halves(grad_z), halves(trace.z)[1]
-        grad_h = torch.empty_like(trace.h)
+        outputs = step.kernel3.shape[0]
+        grad_h = trace.z.new_empty(len(grad_z), outputs, *grad_z.shape[2:])
         grad_y2 = self.bijections[at].coupling.change_backward(
-            z2, trace.h, grad_z2, grad_log_det, grad_h
+            z2, (trace.shift, trace.scale), grad_z2, grad_log_det, grad_h
         )
         response = grad_h.sum(dim=0) if folded.edge else grad_h.sum(dim=(0, 2, 3))[:, None, None]
         through, network = self._network_backward(step, trace, grad_h)
@@ -132,26 +139,25 @@ class Steps(Piece):
         """Unfolds them, all steps at once."""
         return folded.gradients(found).learned(Parts.of(self.bijections))
 
-    def _undo(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Tensor]:
+    def _undo(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Ready]:
         """What the coupling had, and the network's output."""
         coupling = self.bijections[at].coupling
         y = z.clone(memory_format=torch.contiguous_format)
         z1, other = halves(y)
-        h = self._run(coupling, folded[at], z1)[-1]
-        coupling.restore_(other, h)
-        return y, h
+        ready = self._run(coupling, folded[at], z1)[-2:]
+        coupling.restore_(other, ready)
+        return y, ready
 
     def _run(
         self, coupling: Coupling, step: FoldedStep, z1: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What the network sees, both hidden activations, and its output, ready."""
         seen, h1 = self._run_first(step, z1)
         h2 = images(linear_relu(rows(h1), step.weight2, step.bias2), h1)
         out = F.conv2d(h2, step.kernel3, padding=1)
         h = torch.empty(out.shape, dtype=out.dtype, device=out.device)
         torch.add(out, step.response, out=h)
-        coupling.prepare_(h)
-        return seen, h1, h2, h
+        return seen, h1, h2, *coupling.prepare_(h)
 
     def _run_first(self, step: FoldedStep, z1: Tensor) -> tuple[Tensor, Tensor]:
         batch, channels, height, width = z1.shape
@@ -175,4 +181,4 @@ class Steps(Piece):
         return grad[:, :channels], (kernel1, bias1, weight2, bias2, kernel3)
 
     def _unmix(self, at: int, folded: Folding, y: Tensor) -> Tensor:
-        return at_every_pixel(y, folded.inverses[at], -folded.bias[at])
+        return at_every_pixel(y, folded.inverses[at], folded.unbias[at])
