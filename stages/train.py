@@ -87,11 +87,11 @@ def _start(
         raise InputError(str(error)) from None
     glow = Glow(config)
     for parameter in glow.parameters():
-        parameter.data = parameter.data.to(batches.levels.device)
-    glow.to(batches.levels.device)
-    generator = torch.Generator(batches.levels.device).manual_seed(seed)
-    share = max(1, min(train.initialize_images, len(batches.levels)) // world_size())
-    first = batches.levels[rank() * share : (rank() + 1) * share]
+        parameter.data = parameter.data.to(batches.device)
+    glow.to(batches.device)
+    generator = torch.Generator(batches.device).manual_seed(seed)
+    share = max(1, min(train.initialize_images, batches.count) // world_size())
+    first = batches.images(rank() * share, (rank() + 1) * share)
     glow.initialize(dequantize(first, config.n_bits, generator))
     fields = TrainConfig.__dataclass_fields__
     return Trainer(glow, TrainConfig(**train.model_dump(include=set(fields))), seed=seed)
@@ -117,6 +117,8 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             rank=rank(),
             world_size=world_size(),
             device=device,
+            flip=how.flip,
+            shift=how.shift,
         )
         valid, present = shards.load("valid", how.valid_images)
         labels = labels_of(classes_of(model.conditional), shards.attribute_names, present)

@@ -1,0 +1,124 @@
+"""A training split that is read from its shards as it is needed, by worker processes.
+
+Workers fill page-locked memory, from where a batch travels to the GPU while the one before it is
+trained on. What they read the operating system keeps as long as it has room, once for all ranks
+and workers; a process holds a few batches, whatever the size of the split.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from itertools import count
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from stages.errors import InputError, StageError
+from stages.order import Order
+from stages.reader import Reader
+
+BATCHES_AHEAD = 4  # of each worker
+
+
+class _Batches(Dataset[Tensor | Exception]):
+    """What workers do: the numbers of a batch's images to their levels (b, H, W, C).
+
+    Trouble is returned, since an error raised in a worker arrives as the text of its traceback.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def __getitem__(self, images: NDArray[np.int64]) -> Tensor | Exception:
+        try:
+            return torch.from_numpy(self.reader.read(images))
+        except (InputError, OSError) as error:
+            return error
+
+
+class StreamedLevels:
+    """Batches read ahead by `workers` processes, or by this one where there are none.
+
+    Batches are asked for in the order of their steps; one out of turn, as the first after a
+    resume, begins a new stream there without reading what comes before.
+    """
+
+    def __init__(self, reader: Reader, order: Order, device: torch.device, workers: int) -> None:
+        self.reader, self.order, self.device, self.workers = reader, order, device, workers
+        self._stream: Iterator[Tensor | Exception] | None = None
+        self._ahead: tuple[int, Tensor] | None = None
+        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def part(self, step: int) -> Tensor:
+        """This rank's part of the batch of update number `step`, (B / ranks, C, H, W).
+
+        Raises:
+            InputError: a shard is missing, damaged, or has lost images.
+            StageError: a worker was killed.
+        """
+        if self._ahead is None or self._ahead[0] != step:
+            self.close()
+            self._stream = self._begin(step)
+            self._ahead = step, self._next()
+        levels = self._ahead[1]
+        if self._copies is not None:
+            now = torch.cuda.current_stream(self.device)
+            now.wait_stream(self._copies)
+            levels.record_stream(now)
+        self._ahead = step + 1, self._next()
+        return levels
+
+    def images(self, start: int, stop: int) -> Tensor:
+        """Images of the split by their numbers, (stop - start, C, H, W), on the device."""
+        return self._moved(torch.from_numpy(self.reader.read(np.arange(start, stop))))
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._stream = self._ahead = None
+        self.reader.close()
+
+    def _begin(self, step: int) -> Iterator[Tensor | Exception]:
+        loader = DataLoader(
+            _Batches(self.reader),
+            batch_size=None,
+            sampler=(self.order.part(number).numpy() for number in count(step)),
+            num_workers=self.workers,
+            prefetch_factor=BATCHES_AHEAD if self.workers else None,
+            pin_memory=self._copies is not None,
+            multiprocessing_context="fork" if self.workers else None,
+            worker_init_fn=_leave_the_group,
+            generator=torch.Generator(),  # else it draws from the global one
+        )
+        # torch's handler would raise wherever the training is when a worker dies; without it a
+        # dead worker is found where its batch is missed
+        before = signal.getsignal(signal.SIGCHLD)
+        stream = iter(loader)
+        signal.signal(signal.SIGCHLD, before)
+        return stream
+
+    def _next(self) -> Tensor:
+        assert self._stream is not None
+        try:
+            read = next(self._stream)
+        except RuntimeError as error:
+            raise StageError(
+                f"a worker that reads shards ended ({str(error).splitlines()[0]}); if memory was "
+                "short, set GLOW_WORKERS lower, or to 0 to read without workers"
+            ) from None
+        if isinstance(read, Exception):
+            raise read
+        return self._moved(read)
+
+    def _moved(self, read: Tensor) -> Tensor:
+        """(b, H, W, C) in memory to (b, C, H, W) on the device, beside what it computes."""
+        with torch.cuda.stream(self._copies):
+            there = read.to(self.device, non_blocking=True)
+            return there.permute(0, 3, 1, 2).contiguous()
+
+
+def _leave_the_group(_worker: int) -> None:
+    """Keeps signals meant for the training from its workers: it ends them when it ends."""
+    os.setpgrp()
