@@ -35,9 +35,6 @@ class Levels(Protocol):
     def part(self, step: int) -> Tensor:
         """This rank's levels of update number `step`, (B / ranks, C, H, W), on the device."""
 
-    def images(self, start: int, stop: int) -> Tensor:
-        """Images of the split by their numbers, (stop - start, C, H, W), on the device."""
-
     def close(self) -> None:
         """Lets go of files and processes."""
 
@@ -106,11 +103,6 @@ class Batches:
             labels = labels.to(device)
         return cls(source, labels, Augmentation(flip=flip, shift=shift), device)
 
-    @property
-    def count(self) -> int:
-        """Images of the split."""
-        return sum(self.source.order.counts)
-
     def __call__(self, step: int) -> Batch:
         """This rank's B / ranks images of update number `step`."""
         order, labels = self.source.order, self.labels
@@ -122,10 +114,6 @@ class Batches:
         if labels is not None:
             labels = labels[order.part(step).to(self.device, non_blocking=True)]
         return Batch(levels, labels)
-
-    def images(self, start: int, stop: int) -> Tensor:
-        """Images of the split by their numbers, as they are, (stop - start, C, H, W)."""
-        return self.source.images(start, stop)
 
     def close(self) -> None:
         """Ends workers, if there are any; batches asked for later begin them anew."""

@@ -18,9 +18,5 @@ class CachedLevels:
         """This rank's part of the batch of update number `step`, (B / ranks, C, H, W)."""
         return self.levels[self.order.part(step).to(self.levels.device, non_blocking=True)]
 
-    def images(self, start: int, stop: int) -> Tensor:
-        """Images of the split by their numbers, (stop - start, C, H, W), on the device."""
-        return self.levels[start:stop]
-
     def close(self) -> None:
         """Nothing was opened."""

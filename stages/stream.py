@@ -71,10 +71,6 @@ class StreamedLevels:
         self._ahead = step + 1, self._next()
         return levels
 
-    def images(self, start: int, stop: int) -> Tensor:
-        """Images of the split by their numbers, (stop - start, C, H, W), on the device."""
-        return self._moved(torch.from_numpy(self.reader.read(np.arange(start, stop))))
-
     def close(self) -> None:
         """Ends the workers."""
         self._stream = self._ahead = None

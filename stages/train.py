@@ -72,7 +72,7 @@ class Curves:
 
 
 def _start(
-    shards: ShardSet, model: ModelParams, train: TrainParams, seed: int, batches: Batches
+    shards: ShardSet, model: ModelParams, train: TrainParams, seed: int, device: torch.device
 ) -> Trainer:
     torch.manual_seed(seed)
     try:
@@ -87,12 +87,13 @@ def _start(
         raise InputError(str(error)) from None
     glow = Glow(config)
     for parameter in glow.parameters():
-        parameter.data = parameter.data.to(batches.device)
-    glow.to(batches.device)
-    generator = torch.Generator(batches.device).manual_seed(seed)
-    share = max(1, min(train.initialize_images, batches.count) // world_size())
-    first = batches.images(rank() * share, (rank() + 1) * share)
-    glow.initialize(dequantize(first, config.n_bits, generator))
+        parameter.data = parameter.data.to(device)
+    glow.to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    first, _ = shards.load("train", max(world_size(), train.initialize_images))
+    share = len(first) // world_size()
+    mine = first[rank() * share : (rank() + 1) * share].to(device)
+    glow.initialize(dequantize(mine, config.n_bits, generator))
     fields = TrainConfig.__dataclass_fields__
     return Trainer(glow, TrainConfig(**train.model_dump(include=set(fields))), seed=seed)
 
@@ -122,7 +123,7 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
         )
         valid, present = shards.load("valid", how.valid_images)
         labels = labels_of(classes_of(model.conditional), shards.attribute_names, present)
-        trainer = _start(shards, model, how, seed, batches)
+        trainer = _start(shards, model, how, seed, device)
         resumed = trainer.resume(checkpoint)
         curves = Curves(trainer.notes)
         if resumed and main:
