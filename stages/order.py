@@ -38,7 +38,7 @@ class Order:
     seed: int
     rank: int = 0
     world_size: int = 1
-    _last: tuple[int, Tensor] | None = field(default=None, repr=False)
+    _epochs: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def mine(self) -> slice:
@@ -46,13 +46,20 @@ class Order:
         part = self.batch_size // self.world_size
         return slice(self.rank * part, (self.rank + 1) * part)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of an epoch."""
+        return sum(self.counts) // self.batch_size
+
     def part(self, step: int) -> Tensor:
         """This rank's images of update number `step`, (B / ranks,): numbers within the split."""
-        epoch, index = divmod(step, sum(self.counts) // self.batch_size)
-        if self._last is None or self._last[0] != epoch:
-            self._last = epoch, self.epoch(epoch)
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if epoch not in self._epochs:
+            if len(self._epochs) > 1:  # who reads ahead and who does not share the order
+                del self._epochs[next(iter(self._epochs))]
+            self._epochs[epoch] = self.epoch(epoch)
         start = index * self.batch_size
-        return self._last[1][start : start + self.batch_size][self.mine]
+        return self._epochs[epoch][start : start + self.batch_size][self.mine]
 
     def epoch(self, number: int) -> Tensor:
         """All images of the split, (N,), in the order of an epoch."""

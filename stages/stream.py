@@ -20,11 +20,12 @@ from stages.errors import InputError, StageError
 from stages.order import Order
 from stages.reader import Reader
 
-BATCHES_AHEAD = 4  # of each worker
+PORTION_BYTES = 4 * 2**20  # that a worker hands over at once: each hand-over takes 2 ms
+PORTIONS_AHEAD = 2  # of each worker
 
 
-class _Batches(Dataset[Tensor | Exception]):
-    """What workers do: the numbers of a batch's images to their levels (b, H, W, C).
+class _Portions(Dataset[Tensor | Exception]):
+    """What workers do: the numbers of images to their levels (n, H, W, C).
 
     Trouble is returned, since an error raised in a worker arrives as the text of its traceback.
     """
@@ -48,7 +49,7 @@ class StreamedLevels:
 
     def __init__(self, reader: Reader, order: Order, device: torch.device, workers: int) -> None:
         self.reader, self.order, self.device, self.workers = reader, order, device, workers
-        self._stream: Iterator[Tensor | Exception] | None = None
+        self._stream: Iterator[Tensor] | None = None
         self._ahead: tuple[int, Tensor] | None = None
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
 
@@ -76,13 +77,17 @@ class StreamedLevels:
         self._stream = self._ahead = None
         self.reader.close()
 
-    def _begin(self, step: int) -> Iterator[Tensor | Exception]:
+    def _begin(self, first: int) -> Iterator[Tensor]:
+        """This rank's parts of the batches from step `first` on, (b, H, W, C), in memory."""
+        size = self.order.batch_size // self.order.world_size
+        fit = max(1, PORTION_BYTES // (size * 3 * self.reader.side**2))
+        steps = min(fit, self.order.steps_per_epoch)
         loader = DataLoader(
-            _Batches(self.reader),
+            _Portions(self.reader),
             batch_size=None,
-            sampler=(self.order.part(number).numpy() for number in count(step)),
+            sampler=(self._images(start, steps) for start in count(first, steps)),
             num_workers=self.workers,
-            prefetch_factor=BATCHES_AHEAD if self.workers else None,
+            prefetch_factor=PORTIONS_AHEAD if self.workers else None,
             pin_memory=self._copies is not None,
             multiprocessing_context="fork" if self.workers else None,
             worker_init_fn=_leave_the_group,
@@ -91,27 +96,29 @@ class StreamedLevels:
         # torch's handler would raise wherever the training is when a worker dies; without it a
         # dead worker is found where its batch is missed
         before = signal.getsignal(signal.SIGCHLD)
-        stream = iter(loader)
+        portions = iter(loader)
         signal.signal(signal.SIGCHLD, before)
-        return stream
-
-    def _next(self) -> Tensor:
-        assert self._stream is not None
         try:
-            read = next(self._stream)
+            for portion in portions:
+                if isinstance(portion, Exception):
+                    raise portion
+                yield from portion.split(size)
         except RuntimeError as error:
             raise StageError(
                 f"a worker that reads shards ended ({str(error).splitlines()[0]}); if memory was "
                 "short, set GLOW_WORKERS lower, or to 0 to read without workers"
             ) from None
-        if isinstance(read, Exception):
-            raise read
-        return self._moved(read)
+        finally:
+            del portions  # ends the workers, even while an error keeps this frame
 
-    def _moved(self, read: Tensor) -> Tensor:
-        """(b, H, W, C) in memory to (b, C, H, W) on the device, beside what it computes."""
+    def _images(self, start: int, steps: int) -> NDArray[np.int64]:
+        return torch.cat([self.order.part(start + step) for step in range(steps)]).numpy()
+
+    def _next(self) -> Tensor:
+        """(b, C, H, W) on the device, brought there beside what the device computes."""
+        assert self._stream is not None
         with torch.cuda.stream(self._copies):
-            there = read.to(self.device, non_blocking=True)
+            there = next(self._stream).to(self.device, non_blocking=True)
             return there.permute(0, 3, 1, 2).contiguous()
 
 
