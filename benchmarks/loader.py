@@ -31,7 +31,7 @@ from stages.params import load_params
 from stages.shards import MANIFEST, ShardSet, write_shard
 
 SHARD_SIZE, N_BITS = 1000, 5
-STEPS = 12  # of training in a round
+STEPS = 6  # of training in a round
 SEED = 0
 SIDES = [32, 64]
 HELD = "held, moved"
