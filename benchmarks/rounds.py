@@ -17,6 +17,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+ROUND_SECONDS = 0.5  # short work is repeated, for the clock and for waiting threads to settle
+
 # What a contestant is: a function of the module level that prepares it and returns the work.
 Prepare = Callable[..., Callable[[], object]]
 
@@ -61,13 +63,21 @@ def ratio(times: dict[str, list[float]], faster: str, slower: str) -> float:
 
 def _serve(end: Connection, contestant: Contestant) -> None:
     work = contestant.prepare(**contestant.arguments)
+    times = 1
     while True:
         try:
             end.recv()
         except EOFError:
             return
-        began = time.perf_counter()
+        took = _timed(work, 1)  # warms up what the other contestants have cooled
+        times = max(times, min(100, int(ROUND_SECONDS / took)))
+        end.send(_timed(work, times) / times)
+
+
+def _timed(work: Callable[[], object], times: int) -> float:
+    began = time.perf_counter()
+    for _ in range(times):
         work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        end.send(time.perf_counter() - began)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

@@ -1,10 +1,10 @@
 """Activation normalisation (Glow, section 3.1)."""
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from glow.bijection import Bijection
+from glow.parallel import average
 
 
 class ActNorm(Bijection):
@@ -42,8 +42,8 @@ class ActNorm(Bijection):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> Tensor:
         """Bias = -mean(x), f logs = -log(std(x) + 1e-6), both over B, H and W."""
-        mean = _mean_over_processes(x.mean(dim=(0, 2, 3)))
-        variance = _mean_over_processes((x - _per_channel(mean)).square().mean(dim=(0, 2, 3)))
+        mean = average(x.mean(dim=(0, 2, 3)))
+        variance = average((x - _per_channel(mean)).square().mean(dim=(0, 2, 3)))
         self.bias.copy_(-mean)
         self.logs.copy_(-(variance.sqrt() + 1e-6).log() / self.log_scale_factor)
         return self(x)[0]
@@ -55,11 +55,3 @@ class ActNorm(Bijection):
 
 def _per_channel(vector: Tensor) -> Tensor:
     return vector[:, None, None]
-
-
-def _mean_over_processes(statistic: Tensor) -> Tensor:
-    """The mean over ranks; every rank brings the same number of images."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(statistic)
-        statistic /= dist.get_world_size()
-    return statistic

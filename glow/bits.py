@@ -31,12 +31,29 @@ def to_pixels(levels: Bytes, n_bits: int) -> Bytes:
     return pixels
 
 
-def dequantize(levels: Tensor, n_bits: int, generator: torch.Generator | None = None) -> Tensor:
+def dequantize(
+    levels: Tensor,
+    n_bits: int,
+    generator: torch.Generator | None = None,
+    *,
+    part: tuple[int, int] = (0, 1),
+) -> Tensor:
     """(level + u) / 2^n - 0.5, u ~ U[0, 1), float32 in [-0.5, 0.5), shape of `levels`.
 
     u is a multiple of 2^-16: finer noise would let float32 round level + u up to level + 1.
+
+    Args:
+        levels: uint8, (B, C, H, W).
+        n_bits: of the levels.
+        generator: of u.
+        part: (i, k) where the levels are part i from 0 of k equal parts of a batch. Noise is drawn
+            for the whole batch, so that it is the same however the batch is cut.
     """
-    noise = torch.rand(levels.shape, generator=generator, device=levels.device)
+    index, count = part
+    size = len(levels)
+    shape = (count * size, *levels.shape[1:])
+    noise = torch.rand(shape, generator=generator, device=levels.device)
+    noise = noise[index * size : (index + 1) * size]
     noise = noise.mul_(NOISE_STEPS).floor_().div_(NOISE_STEPS)
     return (levels + noise) / 2**n_bits - 0.5
 

@@ -1,25 +1,33 @@
 """Bijections in a row."""
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from glow.bijection import Bijection
+from glow.piece import Opaque, Piece
 from glow.reversible import Tape
+from glow.steps import Steps, kind
 
 Backprop = Literal["autograd", "balanced", "reversible"]
+
+FOLDED_AT_ONCE = 8  # steps, where memory must not grow with their number
 
 
 class Chain(Bijection):
     """f = f_n ... f_2 f_1, log_det the sum of theirs.
 
+    Steps of flow are run together (steps.py). In evaluation with gradients each bijection's own
+    definition is run instead, so that autograd can go through it in any way, twice if need be.
+
     Args:
         bijections: f_1 to f_n, in the order in which data passes them.
-        backprop: "autograd" keeps every activation for the backward pass; "reversible" keeps none
-            and recomputes them from the outputs, for a third more work; "balanced" keeps the
-            larger half of them, for a few per cent.
+        backprop: what training keeps for the backward pass: "autograd" every activation;
+            "reversible" none, they are recomputed from the outputs for a third more work;
+            "balanced" the larger half of them, for a few per cent.
     """
 
     def __init__(
@@ -28,12 +36,20 @@ class Chain(Bijection):
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
         self.backprop = backprop
+        self._frozen: dict[tuple[int, torch.Size], Any] | None = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z = f_n(... f_1(x)), log_det (B,)."""
-        if self.backprop != "autograd" and self.training and torch.is_grad_enabled():
-            return Tape(self._bijections(), keep_half=self.backprop == "balanced").run(x)
         log_det = x.new_zeros(len(x))
+        if not torch.is_grad_enabled():
+            for number, piece in enumerate(self._pieces()):
+                folded = self._folded(number, piece, x)
+                for at in range(len(piece.bijections)):
+                    term, trace = piece.forward(at, folded, x)
+                    x, log_det = trace.z, log_det + term
+            return x, log_det
+        if self.training:
+            return Tape(self._pieces(), self.backprop).run(x)
         for bijection in self._bijections():
             x, term = bijection(x)
             log_det = log_det + term
@@ -42,16 +58,59 @@ class Chain(Bijection):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """X = f_1^-1(... f_n^-1(z)), log_det (B,)."""
         log_det = z.new_zeros(len(z))
+        if not torch.is_grad_enabled():
+            for piece, folded, at in self._backwards(z):
+                z, term = piece.inverse(at, folded, z)
+                log_det = log_det + term
+            return z, log_det
         for bijection in reversed(self._bijections()):
             z, term = bijection.inverse(z)
             log_det = log_det + term
         return z, log_det
+
+    def restore(self, z: Tensor) -> Tensor:
+        """X alone: all that sampling asks for."""
+        if torch.is_grad_enabled():
+            return self.inverse(z)[0]
+        for piece, folded, at in self._backwards(z):
+            z = piece.restore(at, folded, z)
+        return z
 
     def initialize(self, x: Tensor) -> Tensor:
         """Initialises f_1 from x, f_2 from f_1(x), and so on."""
         for bijection in self._bijections():
             x = bijection.initialize(x)
         return x
+
+    def freeze(self, *, frozen: bool) -> None:
+        """While frozen, what the weights fold to is computed once; they must not change."""
+        self._frozen = {} if frozen else None
+
+    def _backwards(self, z: Tensor) -> Iterator[tuple[Piece, Any, int]]:
+        for number, piece in reversed(list(enumerate(self._pieces()))):
+            folded = self._folded(number, piece, z)
+            for at in reversed(range(len(piece.bijections))):
+                yield piece, folded, at
+
+    def _folded(self, number: int, piece: Piece, x: Tensor) -> Any:  # noqa: ANN401
+        if self._frozen is None:
+            return piece.fold(x)
+        key = number, x.shape[2:]
+        if key not in self._frozen:
+            self._frozen[key] = piece.fold(x)
+        return self._frozen[key]
+
+    def _pieces(self) -> list[Piece]:
+        at_once = FOLDED_AT_ONCE if self.backprop == "reversible" else max(1, len(self.bijections))
+        pieces: list[Piece] = []
+        for of, group in groupby(self._bijections(), kind):
+            alike = list(group)
+            if of is None:
+                pieces += [Opaque(bijection) for bijection in alike]
+            else:
+                steps: list[Any] = alike
+                pieces += [Steps(steps[i : i + at_once]) for i in range(0, len(steps), at_once)]
+        return pieces
 
     def _bijections(self) -> list[Bijection]:
         return list(self.bijections)  # type: ignore[arg-type]  # a ModuleList of Bijection

@@ -50,37 +50,19 @@ class Conv3x3(nn.Module):
             bias = bias + self.weight[:, -1].sum(dim=(1, 2))
         return Folded(_nhwc(self.weight) * scale[:, None, None, None], bias * scale)
 
-    def with_edge(self, x: Tensor) -> Tensor:
-        """The input of `append_to_input`, channels last."""
-        if not self.edge_bias:
-            return _nhwc(x)
-        inside = -torch.ones_like(x[:, :1])
-        return _nhwc(torch.cat((x, inside), dim=1))
-
     def append_to_input(self, x: Tensor, folded: Folded) -> Tensor:
         """The folded convolution of an input narrower than the output."""
-        return F.conv2d(self.with_edge(x), folded.kernel, folded.bias, padding=1)
+        if self.edge_bias:
+            x = torch.cat((x, -torch.ones_like(x[:, :1])), dim=1)
+        return F.conv2d(_nhwc(x), folded.kernel, folded.bias, padding=1)
 
     def add_to_output(self, x: Tensor, folded: Folded) -> Tensor:
         """The folded convolution of an input wider than the output."""
         if not self.edge_bias:
             return F.conv2d(x, folded.kernel, folded.bias, padding=1)
-        response = folded.kernel[:, -1].flatten(1) @ _inside(x) + folded.bias[:, None]
+        response = folded.kernel[:, -1].flatten(1) @ inside(x) + folded.bias[:, None]
         out = F.conv2d(x, _nhwc(folded.kernel[:, :-1]), padding=1)
         return out + response.view(out.shape[1:])
-
-    def add_to_output_backward(
-        self, grad: Tensor, x: Tensor, folded: Folded
-    ) -> tuple[Tensor, Folded]:
-        """The gradients of x and of what was folded."""
-        if not self.edge_bias:
-            return conv_backward(grad, x, folded)
-        of_response = grad.sum(dim=0).flatten(1)
-        of_edge = (of_response @ _inside(x).T).view(-1, 1, 3, 3)
-        grad_x, (of_kernel, _) = conv_backward(
-            grad, x, Folded(_nhwc(folded.kernel[:, :-1]), folded.bias), bias=False
-        )
-        return grad_x, Folded(torch.cat((of_kernel, of_edge), dim=1), of_response.sum(dim=1))
 
 
 class ZeroConv3x3(nn.Module):
@@ -114,44 +96,11 @@ class ZeroConv3x3(nn.Module):
         return self.log_scale_factor * self.logs
 
 
-def unfold(
-    gradient: Folded, folded: Folded, scale: Tensor, *, edge: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of weight, bias and log(scale) from those of what they were folded to."""
-    of_log_scale = (gradient.kernel * folded.kernel).sum(dim=(1, 2, 3))
-    of_bias = gradient.bias * scale
-    of_weight = gradient.kernel * scale[:, None, None, None]
-    if edge:
-        of_weight[:, -1] += of_bias[:, None, None]
-    return of_weight, of_bias, of_log_scale.addcmul_(gradient.bias, folded.bias)
-
-
-def conv_backward(
-    grad: Tensor, x: Tensor, folded: Folded, *, bias: bool = True
-) -> tuple[Tensor, Folded]:
-    """The gradients of x, kernel and bias of a convolution that keeps the size of the image."""
-    padding = folded.kernel.shape[-1] // 2
-    grad_x, of_kernel, of_bias = torch.ops.aten.convolution_backward(
-        grad,
-        x,
-        folded.kernel,
-        bias_sizes=[len(folded.bias)],
-        stride=[1, 1],
-        padding=[padding, padding],
-        dilation=[1, 1],
-        transposed=False,
-        output_padding=[0, 0],
-        groups=1,
-        output_mask=[True, True, bias],
-    )
-    return grad_x, Folded(of_kernel, of_bias)
-
-
 def _nhwc(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def _inside(x: Tensor) -> Tensor:
+def inside(x: Tensor) -> Tensor:
     """(9, H W): -1 where the neighbour that a 3x3 kernel's entry sees is inside the image."""
     return _inside_of(x.shape[2], x.shape[3], x.device, x.dtype)
 

@@ -16,48 +16,87 @@ MakeNetwork = Callable[[int, int], Conditioner | ResidualConditioner]
 
 
 class Coupling(Bijection):
-    """z1 = x1, z2 = change(x2, NN(x1)).
+    """z1 = x1, z2 = change(x2, h), elementwise; h is NN(x1), in order.
 
-    What is done to x2 is elementwise, so inverses and gradients of it are written down here; those
-    of NN are the network's own.
+    In order means: all shifts first, then what the scales are made of, with `offset` added. The
+    network, like the original's, has them by turns and without.
     """
 
+    outputs: int  # of the network, for each channel that is changed
+    offset: float  # of what the scales are made of
     conditioner: Conditioner | ResidualConditioner
 
     @abstractmethod
     def change(self, x2: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """z2, and log_det (B,); h is NN(x1)."""
+        """z2, and log_det (B,)."""
 
     @abstractmethod
-    def restore(self, z2: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """x2, and log_det (B,) of the inverse."""
+    def restore(self, z2: Tensor, h: Tensor) -> Tensor:
+        """x2 from z2."""
+
+    # The same in place, without autograd: `prepare_` turns h into what the other three take.
+
+    @abstractmethod
+    def prepare_(self, h: Tensor) -> None:
+        """Turns what the scales are made of into scales."""
+
+    @abstractmethod
+    def log_det(self, ready: Tensor) -> Tensor:
+        """Of `change_`, (B,)."""
+
+    @abstractmethod
+    def change_(self, x2: Tensor, ready: Tensor) -> None:
+        """Turns x2 into z2."""
+
+    @abstractmethod
+    def restore_(self, z2: Tensor, ready: Tensor) -> None:
+        """Turns z2 into x2."""
 
     @abstractmethod
     def change_backward(
-        self, z2: Tensor, h: Tensor, grad_z2: Tensor, grad_log_det: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The gradients of x2 and h from those of z2 and log_det."""
+        self, z2: Tensor, ready: Tensor, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
+    ) -> Tensor:
+        """The gradient of x2 from those of z2 and log_det; writes that of h into `grad_h`."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z (B, C, H, W), log_det (B,)."""
         x1, x2 = halves(x)
-        z2, log_det = self.change(x2, self.conditioner(x1))
+        z2, log_det = self.change(x2, self._network(x1))
         return torch.cat((x1, z2), dim=1), log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """X (B, C, H, W), log_det (B,)."""
         z1, z2 = halves(z)
-        x2, log_det = self.restore(z2, self.conditioner(z1))
-        return torch.cat((z1, x2), dim=1), log_det
+        h = self._network(z1)
+        x2 = self.restore(z2, h)
+        return torch.cat((z1, x2), dim=1), -self.change(x2, h)[1]
 
     def initialize(self, x: Tensor) -> Tensor:
         """Initialises the conditioner and passes x on."""
         self.conditioner.initialize(halves(x)[0])
         return self(x)[0]
 
+    def _network(self, x1: Tensor) -> Tensor:
+        h = self.in_order(self.conditioner(x1), dim=1)
+        if not self.offset:
+            return h
+        shift, s = h.chunk(2, dim=1)
+        return torch.cat((shift, s + self.offset), dim=1)
+
+    def in_order(self, h: Tensor, dim: int) -> Tensor:
+        """All shifts, then all scales."""
+        return h.unflatten(dim, (-1, self.outputs)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+
+    def by_turns(self, h: Tensor, dim: int) -> Tensor:
+        """The inverse of `in_order`."""
+        return h.unflatten(dim, (self.outputs, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+
 
 class AdditiveCoupling(Coupling):
     """z1 = x1, z2 = x2 + NN(x1); log_det = 0 (NICE)."""
+
+    outputs = 1
+    offset = 0.0
 
     def __init__(self, channels: int, network: MakeNetwork) -> None:
         super().__init__()
@@ -68,19 +107,31 @@ class AdditiveCoupling(Coupling):
         """X2 + h, 0."""
         return x2 + h, x2.new_zeros(len(x2))
 
-    def restore(self, z2: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Z2 - h, 0."""
-        return z2 - h, z2.new_zeros(len(z2))
+    def restore(self, z2: Tensor, h: Tensor) -> Tensor:
+        """Z2 - h."""
+        return z2 - h
+
+    def prepare_(self, h: Tensor) -> None:
+        """There are no scales."""
+
+    def log_det(self, ready: Tensor) -> Tensor:
+        """0."""
+        return ready.new_zeros(len(ready))
+
+    def change_(self, x2: Tensor, ready: Tensor) -> None:
+        """X2 + h."""
+        x2 += ready
+
+    def restore_(self, z2: Tensor, ready: Tensor) -> None:
+        """Z2 - h."""
+        z2 -= ready
 
     def change_backward(
-        self,
-        z2: Tensor,
-        h: Tensor,
-        grad_z2: Tensor,
-        grad_log_det: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+        self, z2: Tensor, ready: Tensor, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
+    ) -> Tensor:
         """Both are that of z2."""
-        return grad_z2, grad_z2
+        grad_h.copy_(grad_z2)
+        return grad_z2
 
 
 class AffineCoupling(Coupling):
@@ -97,6 +148,9 @@ class AffineCoupling(Coupling):
         min_scale: m, in [0, 1).
     """
 
+    outputs = 2
+    offset = 2.0
+
     def __init__(self, channels: int, network: MakeNetwork, min_scale: float = 0.0) -> None:
         super().__init__()
         self.min_scale = min_scale
@@ -105,38 +159,62 @@ class AffineCoupling(Coupling):
 
     def change(self, x2: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """(x2 + shift) * scale, sum(log scale)."""
-        shift, log_scale = shift_and_log_scale(h, self.min_scale)
+        shift, s = h.chunk(2, dim=1)
+        log_scale = _log_scale(s, self.min_scale)
         return (x2 + shift) * log_scale.exp(), log_scale.sum(dim=(1, 2, 3))
 
-    def restore(self, z2: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Z2 / scale - shift, -sum(log scale)."""
-        shift, log_scale = shift_and_log_scale(h, self.min_scale)
-        return z2 * (-log_scale).exp() - shift, -log_scale.sum(dim=(1, 2, 3))
+    def restore(self, z2: Tensor, h: Tensor) -> Tensor:
+        """Z2 / scale - shift."""
+        shift, s = h.chunk(2, dim=1)
+        return z2 * (-_log_scale(s, self.min_scale)).exp() - shift
+
+    def prepare_(self, h: Tensor) -> None:
+        """(shift, s) becomes (shift, scale)."""
+        scale = h.chunk(2, dim=1)[1].sigmoid_()
+        if self.min_scale:
+            scale.mul_(1 - self.min_scale).add_(self.min_scale)
+
+    def log_det(self, ready: Tensor) -> Tensor:
+        """Sum(log scale)."""
+        return ready.chunk(2, dim=1)[1].log().sum(dim=(1, 2, 3))
+
+    def change_(self, x2: Tensor, ready: Tensor) -> None:
+        """(x2 + shift) * scale."""
+        shift, scale = ready.chunk(2, dim=1)
+        x2.add_(shift).mul_(scale)
+
+    def restore_(self, z2: Tensor, ready: Tensor) -> None:
+        """Z2 / scale - shift."""
+        shift, scale = ready.chunk(2, dim=1)
+        z2.div_(scale).sub_(shift)
 
     def change_backward(
-        self, z2: Tensor, h: Tensor, grad_z2: Tensor, grad_log_det: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """With z2 = (x2 + shift) scale: d z2 = scale (d x2 + d shift) + z2 d(log scale)."""
-        s = h[:, 1::2] + 2.0
-        scale, slope = s.sigmoid(), (-s).sigmoid()  # slope is d log(scale) / ds
+        self, z2: Tensor, ready: Tensor, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
+    ) -> Tensor:
+        """With z2 = (x2 + shift) scale: d z2 = scale (d x2 + d shift) + z2 d(log scale).
+
+        And d(log scale) = (1 - sigmoid) (1 - m / scale) ds.
+        """
+        scale = ready.chunk(2, dim=1)[1]
+        of_shift, of_s = grad_h.chunk(2, dim=1)
+        torch.mul(grad_z2, scale, out=of_shift)
+        torch.addcmul(grad_log_det[:, None, None, None], grad_z2, z2, out=of_s)
+        of_s *= (1 - scale) / (1 - self.min_scale)
         if self.min_scale:
-            sigmoid, free = scale, 1 - self.min_scale
-            scale = self.min_scale + free * sigmoid
-            slope = free * sigmoid * slope / scale
-        grad_h = torch.empty_like(h)
-        grad_x2 = grad_z2 * scale
-        grad_h[:, 0::2] = grad_x2
-        of_log_scale = torch.addcmul(grad_log_det[:, None, None, None], grad_z2, z2)
-        torch.mul(of_log_scale, slope, out=grad_h[:, 1::2])
-        return grad_x2, grad_h
+            of_s *= 1 - self.min_scale / scale
+        return of_shift
+
+
+def _log_scale(s: Tensor, min_scale: float) -> Tensor:
+    """Log(m + (1 - m) sigmoid(s))."""
+    if min_scale == 0.0:
+        return F.logsigmoid(s)
+    return (min_scale + (1 - min_scale) * s.sigmoid()).log()
 
 
 def shift_and_log_scale(h: Tensor, min_scale: float) -> tuple[Tensor, Tensor]:
     """What an affine coupling does to a number, from the even and the odd channels of NN's h."""
-    shift, s = h[:, 0::2], h[:, 1::2] + 2.0
-    if min_scale == 0.0:
-        return shift, F.logsigmoid(s)
-    return shift, (min_scale + (1 - min_scale) * s.sigmoid()).log()
+    return h[:, 0::2], _log_scale(h[:, 1::2] + AffineCoupling.offset, min_scale)
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:

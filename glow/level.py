@@ -55,6 +55,10 @@ class Level(Bijection):
         x, before = self.checkerboard.inverse(self.squeeze.inverse(x)[0])
         return x, before + log_det
 
+    def restore(self, z: Tensor) -> Tensor:
+        """X alone: all that sampling asks for."""
+        return self.checkerboard.restore(self.squeeze.inverse(self.steps.restore(z))[0])
+
     def initialize(self, x: Tensor) -> Tensor:
         """Initialises all steps."""
         return self.steps.initialize(self.squeeze(self.checkerboard.initialize(x))[0])

@@ -1,11 +1,14 @@
 """Glow: the multi-scale flow, its exact log-likelihood, and sampling."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from glow.architecture import build_levels
+from glow.chain import Chain
 from glow.config import GlowConfig
 from glow.latents import Latents
 from glow.level import Level
@@ -98,7 +101,7 @@ class Glow(nn.Module):
         for level in reversed(self._levels()):
             if level.split is not None:
                 x = level.split.inverse(x, remaining.pop())
-            x, _ = level.inverse(x)
+            x = level.restore(x)
         return x
 
     @torch.no_grad()
@@ -133,6 +136,21 @@ class Glow(nn.Module):
         ]
         like = next(self.parameters())
         return Latents([level.to(like) * temperature for level in noise])
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Inside, weights must not change: what they fold to, and inverses, are computed once.
+
+        For many small batches: sampling, editing, scoring.
+        """
+        chains = [module for module in self.modules() if isinstance(module, Chain)]
+        for chain in chains:
+            chain.freeze(frozen=True)
+        try:
+            yield
+        finally:
+            for chain in chains:
+                chain.freeze(frozen=False)
 
     def _levels(self) -> list[Level]:
         return list(self.levels)  # type: ignore[arg-type]  # a ModuleList of Level

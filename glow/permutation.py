@@ -1,10 +1,13 @@
 """How a step mixes its channels: reverse, shuffle, or a learned 1x1 convolution (section 3.2).
 
 All of them are one square matrix W applied at every pixel, z = W x, so a step of flow can fold
-its ActNorm into the matrix and pay for a single product.
+its ActNorm into the matrix and pay for a single product. W is a function of a few tensors, its
+factors; with a leading dimension on each of them, the same functions give the matrices of many
+steps at once.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +19,33 @@ class Permutation(Bijection):
     """z = W x at every pixel; log_det = H W log|det W|."""
 
     @abstractmethod
+    def factors(self) -> tuple[Tensor, ...]:
+        """Parameters and buffers that W is made of."""
+
+    @staticmethod
+    @abstractmethod
+    def matrix_of(*factors: Tensor) -> Tensor:
+        """W, (..., C, C)."""
+
+    @staticmethod
+    @abstractmethod
+    def log_abs_det_of(*factors: Tensor) -> Tensor:
+        """log|det W|, (...), in nats."""
+
+    @staticmethod
+    @abstractmethod
+    def gradients_of(
+        factors: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
+    ) -> Sequence[Tensor]:
+        """Of the factors that are learned, which come first, from those of the other two."""
+
     def matrix(self) -> Tensor:
         """W, (C, C)."""
+        return self.matrix_of(*self.factors())
 
-    @abstractmethod
     def log_abs_det(self) -> Tensor:
         """log|det W|, a scalar, in nats."""
-
-    @abstractmethod
-    def gradients(self, of_matrix: Tensor, of_log_abs_det: Tensor) -> dict[nn.Parameter, Tensor]:
-        """Of the parameters, from those of W and of log|det W|."""
-
-    def inverse_matrix(self) -> Tensor:
-        """W^-1, (C, C), computed in float64, since sampling multiplies by many of them."""
-        matrix = self.matrix()
-        return torch.linalg.inv(matrix.double()).to(matrix)
+        return self.log_abs_det_of(*self.factors())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z (B, C, H, W), log_det (B,)."""
@@ -38,7 +53,7 @@ class Permutation(Bijection):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """X (B, C, H, W), log_det (B,)."""
-        return at_every_pixel(z, self.inverse_matrix()), -self._log_det(z)
+        return at_every_pixel(z, inverse_of(self.matrix())), -self._log_det(z)
 
     def _log_det(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
@@ -54,18 +69,23 @@ class _FixedPermutation(Permutation):
         super().__init__()
         self.register_buffer("permutation", torch.eye(len(permutation))[permutation])
 
-    def matrix(self) -> Tensor:
-        return self.permutation
+    def factors(self) -> tuple[Tensor, ...]:
+        return (self.permutation,)
 
-    def inverse_matrix(self) -> Tensor:
-        return self.permutation.T
+    @staticmethod
+    def matrix_of(*factors: Tensor) -> Tensor:
+        return factors[0]
 
-    def log_abs_det(self) -> Tensor:
-        return self.permutation.new_zeros(())
+    @staticmethod
+    def log_abs_det_of(*factors: Tensor) -> Tensor:
+        return factors[0].new_zeros(factors[0].shape[:-2])
 
-    def gradients(self, of_matrix: Tensor, of_log_abs_det: Tensor) -> dict[nn.Parameter, Tensor]:
-        del of_matrix, of_log_abs_det
-        return {}
+    @staticmethod
+    def gradients_of(
+        factors: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
+    ) -> Sequence[Tensor]:
+        del factors, of_matrix, of_log_abs_det
+        return ()
 
 
 class Reverse(_FixedPermutation):
@@ -89,17 +109,26 @@ class InvertibleConv1x1(Permutation):
         super().__init__()
         self.weight = nn.Parameter(_random_rotation(channels))
 
-    def matrix(self) -> Tensor:
-        """W, (C, C)."""
-        return self.weight
+    def factors(self) -> tuple[Tensor, ...]:
+        """W."""
+        return (self.weight,)
 
-    def log_abs_det(self) -> Tensor:
+    @staticmethod
+    def matrix_of(*factors: Tensor) -> Tensor:
+        """W, (..., C, C)."""
+        return factors[0]
+
+    @staticmethod
+    def log_abs_det_of(*factors: Tensor) -> Tensor:
         """log|det W| in float64, then in the weights' type."""
-        return torch.linalg.slogdet(self.weight.double()).logabsdet.to(self.weight)
+        return torch.linalg.slogdet(factors[0].double()).logabsdet.to(factors[0])
 
-    def gradients(self, of_matrix: Tensor, of_log_abs_det: Tensor) -> dict[nn.Parameter, Tensor]:
+    @staticmethod
+    def gradients_of(
+        factors: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
+    ) -> Sequence[Tensor]:
         """D log|det W| = trace(W^-1 dW)."""
-        return {self.weight: of_matrix + of_log_abs_det * self.inverse_matrix().T}
+        return (of_matrix + of_log_abs_det[..., None, None] * inverse_of(factors[0]).mT,)
 
 
 class InvertibleConv1x1LU(Permutation):
@@ -122,36 +151,35 @@ class InvertibleConv1x1LU(Permutation):
         self.register_buffer("rotation", rotation.float())
         self.register_buffer("sign", diagonal.sign().float())
 
-    def matrix(self) -> Tensor:
-        """W, (C, C)."""
-        lower, upper = self._factors()
-        return self.rotation @ (lower @ upper)
+    def factors(self) -> tuple[Tensor, ...]:
+        """L, U, log_diagonal, P, sign."""
+        return self.lower, self.upper, self.log_diagonal, self.rotation, self.sign
 
-    def log_abs_det(self) -> Tensor:
+    @staticmethod
+    def matrix_of(*factors: Tensor) -> Tensor:
+        """W, (..., C, C)."""
+        return factors[3] @ (_lower(factors) @ _upper(factors))
+
+    @staticmethod
+    def log_abs_det_of(*factors: Tensor) -> Tensor:
         """The sum of log_diagonal; no determinant is taken."""
-        return self.log_diagonal.sum()
+        return factors[2].sum(dim=-1)
 
-    def gradients(self, of_matrix: Tensor, of_log_abs_det: Tensor) -> dict[nn.Parameter, Tensor]:
+    @staticmethod
+    def gradients_of(
+        factors: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
+    ) -> Sequence[Tensor]:
         """With W = P L U and G of W: P'G U' of L, L'P'G of U; each of its own entries."""
-        lower, upper = self._factors()
-        turned = self.rotation.T @ of_matrix
-        of_upper = lower.T @ turned
-        return {
-            self.lower: (turned @ upper.T).tril(-1),
-            self.upper: of_upper.triu(1),
-            self.log_diagonal: of_upper.diagonal() * upper.diagonal() + of_log_abs_det,
-        }
-
-    def _factors(self) -> tuple[Tensor, Tensor]:
-        """L + I and U + diag(sign exp(log_diagonal))."""
-        lower = self.lower.tril(-1) + torch.ones_like(self.log_diagonal).diag()
-        upper = self.upper.triu(1) + (self.sign * self.log_diagonal.exp()).diag()
-        return lower, upper
+        lower, upper = _lower(factors), _upper(factors)
+        turned = factors[3].mT @ of_matrix
+        of_upper = lower.mT @ turned
+        of_diagonal = (of_upper * upper).diagonal(dim1=-2, dim2=-1) + of_log_abs_det[..., None]
+        return (turned @ upper.mT).tril(-1), of_upper.triu(1), of_diagonal
 
 
-def _random_rotation(channels: int) -> Tensor:
-    """A random orthogonal matrix: Q of a QR decomposition of Gaussian numbers."""
-    return torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64)).Q.float()
+def inverse_of(matrix: Tensor) -> Tensor:
+    """Matrix^-1, (..., C, C), computed in float64, since sampling multiplies by many of them."""
+    return torch.linalg.inv(matrix.double()).to(matrix)
 
 
 def at_every_pixel(x: Tensor, matrix: Tensor, shift: Tensor | None = None) -> Tensor:
@@ -160,3 +188,16 @@ def at_every_pixel(x: Tensor, matrix: Tensor, shift: Tensor | None = None) -> Te
     if shift is None:
         return torch.bmm(each, columns).view_as(x)
     return torch.baddbmm(shift[:, None], each, columns).view_as(x)
+
+
+def _lower(factors: Sequence[Tensor]) -> Tensor:
+    return factors[0].tril(-1) + torch.ones_like(factors[2]).diag_embed()
+
+
+def _upper(factors: Sequence[Tensor]) -> Tensor:
+    return factors[1].triu(1) + (factors[4] * factors[2].exp()).diag_embed()
+
+
+def _random_rotation(channels: int) -> Tensor:
+    """A random orthogonal matrix: Q of a QR decomposition of Gaussian numbers."""
+    return torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64)).Q.float()

@@ -1,76 +1,91 @@
-"""Backpropagation through a chain of bijections in memory that does not grow with its length.
+"""Backpropagation through a chain of bijections, in as much memory as one chooses.
 
-Going backwards, each step's input is recomputed by inverting its output, so nothing but the
-chain's output is kept (Gomez et al. 2017, 'The Reversible Residual Network'; named as an
-advantage of flows in Kingma & Dhariwal 2018, section 1). One step's activations exist at a time,
-and one step's gradients: each step is a node of autograd's graph, which adds them to `.grad`.
+Going backwards, each step's input can be recomputed by inverting its output, so nothing but the
+chain's output need be kept (Gomez et al. 2017, 'The Reversible Residual Network'; named as an
+advantage of flows in Kingma & Dhariwal 2018, section 1). One step's activations exist at a time.
 
 An ill-conditioned flow magnifies the rounding of its inverse until the recomputed inputs have
 nothing to do with the true ones. So each step leaves a checksum of its input, one number per
 image, and where a recomputed input has another, the inputs from the last anchor on, one of a few
-that are kept, are computed again by the flow itself.
+that are kept, are computed again by the flow itself. The log says so, once.
 """
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from glow.bijection import Bijection
+from glow.piece import Opaque, Piece
 
 ANCHORS = 4
+
+log = logging.getLogger(__name__)
 
 
 class Tape:
     """What a chain leaves behind on its way forward, for the way back.
 
     Args:
-        bijections: of the chain.
-        keep_half: whether steps keep what `forward_keeping_half` says.
+        pieces: of the chain.
+        backprop: what is kept of each step: see Chain.
     """
 
-    def __init__(self, bijections: Iterable[Bijection], *, keep_half: bool) -> None:
-        self.bijections = list(bijections)
-        self.keep_half = keep_half
+    def __init__(self, pieces: Sequence[Piece], backprop: str) -> None:
+        self.pieces = pieces
+        self.keep_all, self.keep_half = backprop == "autograd", backprop == "balanced"
+        self.length = sum(len(piece.bijections) for piece in pieces)
         self.replays = 0
+        self._spacing = max(1, -(-self.length // ANCHORS))
         self._inputs: dict[int, Tensor] = {}
         self._checksums: list[Tensor] = []
-        self._output = self._last = torch.empty(0)
+        self.output = torch.empty(0)
 
     def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """z, log_det of all bijections; equal to calling them one after another."""
         log_det = x.new_zeros(len(x))
-        for index, bijection in enumerate(self.bijections):
-            x, term = _Link.apply(self, index, x, *bijection.parameters())
+        start = 0
+        for piece in self.pieces:
+            if self.keep_all and isinstance(piece, Opaque):
+                x, term = piece.bijections[0](x)
+            else:
+                x, term = _Node.apply(self, piece, start, x, *piece.parameters())
             log_det = log_det + term
+            start += len(piece.bijections)
+        self.output = x.detach()
         return x, log_det
 
-    def forward(self, index: int, x: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-        """One step: z, log_det, and what it keeps."""
-        spacing = -(-len(self.bijections) // ANCHORS)
-        x = x.detach()
-        if index % spacing == 0:
+    def note(self, index: int, x: Tensor) -> None:
+        """Before step number `index` of the chain: what finds its input again."""
+        if index % self._spacing == 0:
             self._inputs[index] = x
         self._checksums.append(_checksum(x))
-        if self.keep_half:
-            z, log_det, half = self.bijections[index].forward_keeping_half(x)
-        else:
-            (z, log_det), half = self.bijections[index](x), ()
-        self._last = z.detach()  # not z, whose history would refer to this tape
-        return z, log_det, half
 
-    def backward(self, index: int, half: Sequence[Tensor]) -> Any:  # noqa: ANN401
+    def retrace(
+        self,
+        piece: Piece,
+        at: int,
+        start: int,
+        folded: Any,
+        half: tuple[Tensor, ...],  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
         """The trace of a step; those after it have been asked for theirs."""
-        last = index == len(self.bijections) - 1
-        bijection, z = self.bijections[index], self._last if last else self._output
-        trace = bijection.retrace(z, half, self._inputs.get(index))
+        index = start + at
+        trace = piece.retrace(at, folded, self.output, half, self._inputs.get(index))
         if index not in self._inputs and self._drifted(index, trace.x):
+            if not self.replays:
+                log.warning(
+                    "the flow is too ill-conditioned to invert in this precision: inputs from "
+                    "step %d of %d on are computed again from kept ones, at some cost of time",
+                    index + 1,
+                    self.length,
+                )
             self.replays += 1
-            trace = bijection.retrace(z, half, self._replay(index))
-        self._output = trace.x.detach()
-        if index % -(-len(self.bijections) // ANCHORS):
+            trace = piece.retrace(at, folded, self.output, half, self._replay(index))
+        self.output = trace.x.detach()
+        if index % self._spacing:
             self._inputs.pop(index, None)
         return trace
 
@@ -85,29 +100,62 @@ class Tape:
 
     def _replay(self, index: int) -> Tensor:
         """The true input of a step; those of the steps before it, up to an anchor, are kept."""
-        anchor = max(at for at in self._inputs if at <= index)
-        x = self._inputs[anchor]
-        with torch.no_grad():
-            for at in range(anchor, index):
-                x, _ = self.bijections[at](x)
-                self._inputs[at + 1] = x
+        known = max(at for at in self._inputs if at <= index)
+        x = self._inputs[known]
+        start = 0
+        for piece in self.pieces:
+            end = start + len(piece.bijections)
+            if known < end and known < index:
+                folded = piece.fold(x)
+                for at in range(known, min(end, index)):
+                    x = piece.forward(at - start, folded, x)[1].z
+                    self._inputs[at + 1] = x
+                known = min(end, index)
+            start = end
         return x
 
 
-class _Link(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tape: Tape, index: int, x: Tensor, *parameters: Tensor) -> Any:  # noqa: ANN401
-        z, log_det, half = tape.forward(index, x)
-        ctx.tape, ctx.index, ctx.parameters = tape, index, parameters
-        ctx.save_for_backward(*half)
-        return z, log_det
+class _Node(torch.autograd.Function):
+    """A piece, in autograd's graph."""
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:  # noqa: ANN401
-        bijection = ctx.tape.bijections[ctx.index]
-        trace = ctx.tape.backward(ctx.index, ctx.saved_tensors)
-        grad_x, of = bijection.pullback(trace, *gradients)
-        return None, None, grad_x, *map(of.get, ctx.parameters)
+    def forward(
+        ctx: Any, tape: Tape, piece: Piece, start: int, x: Tensor, *parameters: Tensor
+    ) -> Any:  # noqa: ANN401
+        x = x.detach()
+        folded = piece.fold(x)
+        log_det = x.new_zeros(len(x))
+        kept: list[tuple[Tensor, ...]] = []
+        for at in range(len(piece.bijections)):
+            if not tape.keep_all:
+                tape.note(start + at, x)
+            term, trace = piece.forward(at, folded, x)
+            log_det += term
+            kept.append(
+                tuple(trace) if tape.keep_all else piece.half_of(trace) if tape.keep_half else ()
+            )
+            kind, x = type(trace), trace.z
+        ctx.about = tape, piece, start, parameters, [len(tensors) for tensors in kept], kind
+        ctx.folded = folded if tape.keep_all or tape.keep_half else None
+        ctx.save_for_backward(*(tensor for tensors in kept for tensor in tensors))
+        return x, log_det
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> Any:  # noqa: ANN401
+        tape, piece, start, parameters, counts, kind = ctx.about
+        saved = list(ctx.saved_tensors)
+        folded, found = ctx.folded, []
+        for at in reversed(range(len(piece.bijections))):
+            own = tuple(saved[len(saved) - counts[at] :])
+            del saved[len(saved) - counts[at] :]
+            if folded is None:
+                folded = piece.fold(tape.output)
+            trace = kind(*own) if tape.keep_all else tape.retrace(piece, at, start, folded, own)
+            grad_z, of_folded = piece.pullback(at, folded, trace, grad_z, grad_log_det)
+            found.append(of_folded)
+        of = piece.gradients(folded, found[::-1])
+        return None, None, None, grad_z, *map(of.get, parameters)
 
 
 def _checksum(x: Tensor) -> Tensor:

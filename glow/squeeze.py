@@ -1,6 +1,5 @@
 """Trades space for channels."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,8 +11,7 @@ class Squeeze(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Z (B, 4C, H/2, W/2), log_det (B,)."""
-        z = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
-        return z, x.new_zeros(len(x))
+        return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """X (B, C, H, W), log_det (B,)."""

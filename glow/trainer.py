@@ -1,66 +1,25 @@
-"""The training loop: optimiser, schedule, EMA, data-parallel, resume. Knows no shard, no tracker.
-
-All parameters live in one flat vector, of which the modules' parameters are views, and likewise
-their gradients. So the optimiser, the average, the norm and the all-reduce of data-parallel
-training are each one operation on one tensor, where a Glow has hundreds of small ones.
-"""
+"""The training loop: optimiser, EMA, data-parallel, accumulation. Knows no shard, no tracker."""
 
 import copy
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
-from glow.atomic import write_atomically
 from glow.batchnorm import BatchNorm
 from glow.bits import bits_per_dim, dequantize
+from glow.flat import flatten_parameters, view_gradients
 from glow.model import Glow
+from glow.parallel import average, rank, world_size
+from glow.schedule import TrainConfig
+from glow.state import load_state, save_state
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How to train.
-
-    Attributes:
-        steps: updates of the weights.
-        optimizer: "adamax" (the paper's) or "adamw".
-        learning_rate: after the warm-up.
-        warmup_steps: first steps, in which the rate rises linearly from zero.
-        decay_steps: last steps, in which it falls to zero along a cosine.
-        max_grad_norm: longer gradients are scaled down to this length.
-        ema_decay: of the average of the weights that is evaluated and saved.
-        class_weight: of the classifier's loss, in bits per dimension, where there are classes
-            (the original's weight_y, 0.01).
-    """
-
-    steps: int
-    optimizer: Literal["adamax", "adamw"]
-    learning_rate: float
-    warmup_steps: int
-    decay_steps: int
-    max_grad_norm: float
-    ema_decay: float
-    class_weight: float = 0.0
-
-    def learning_rate_at(self, step: int) -> float:
-        """The rate of update number `step`, which counts from 0."""
-        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        left = (self.steps - step) / max(1, self.decay_steps)
-        decay = 0.5 * (1 - math.cos(math.pi * min(1.0, left)))
-        return self.learning_rate * warmup * decay
-
-    def ema_decay_at(self, step: int) -> float:
-        """Smaller at first, so that the average forgets the start."""
-        return min(self.ema_decay, (1 + step) / (10 + step))
+__all__ = ["Batch", "NonFiniteLoss", "StepReport", "TrainConfig", "Trainer"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +32,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One update: its number from 1, bits per dimension of its batch, and how it went."""
+    """One update: its number from 1, bits per dimension of its batch, and how it went.
+
+    `stop` says that some process was asked to end; all processes are told in the same step.
+    """
 
     step: int
     bits_per_dim: float
     grad_norm: float
     learning_rate: float
+    stop: bool
 
 
 class NonFiniteLoss(RuntimeError):
@@ -86,101 +49,144 @@ class NonFiniteLoss(RuntimeError):
 
 
 class Trainer:
-    """Trains a Glow that was initialised.
+    """Trains a Glow that was initialised, in one process or, data-parallel, in several.
+
+    Noise depends on the seed, the step and an image's place in the global batch alone. So a
+    resumed training draws what an uninterrupted one would, and two processes what one does.
 
     Args:
-        glow: trained in place.
+        glow: trained in place, in float32 or float64.
         config: how.
-        seed: of the dequantisation noise. Noise depends on (seed, step, rank) alone, so a
-            resumed training draws what an uninterrupted one would.
+        seed: of the dequantisation noise.
+        micro_batch: images of this process at once, all if left out. Gradients of the parts of a
+            batch add up to that of the whole: fewer need less memory and change rounding only.
+
+    Raises:
+        ValueError: micro_batch is below 1, or is set for a model with batch normalisation, where
+            the parts of a batch are not independent.
     """
 
-    def __init__(self, glow: Glow, config: TrainConfig, *, seed: int) -> None:
-        self.glow, self.config, self.seed = glow, config, seed
+    def __init__(
+        self, glow: Glow, config: TrainConfig, *, seed: int, micro_batch: int | None = None
+    ) -> None:
+        self.glow, self.config, self.seed, self.micro_batch = glow, config, seed, micro_batch
+        norms = [module for module in glow.modules() if isinstance(module, BatchNorm)]
+        if micro_batch is not None and (micro_batch < 1 or norms):
+            kind = "batch normalisation" if norms else "this model"
+            raise ValueError(
+                f"micro_batch is {micro_batch}, expected "
+                f"{'none' if norms else 'at least 1'} with {kind}"
+            )
         self.step = 0
         self.notes: dict[str, Any] = {}  # of whoever trains, saved with the rest, as JSON
         self.ema_glow = copy.deepcopy(glow).eval()
-        self.ema, _ = _flatten_into_views(self.ema_glow)
-        self.weights, self.gradients = _flatten_into_views(glow)
+        self.ema = flatten_parameters(self.ema_glow)
+        self.weights = flatten_parameters(glow)
+        # gradients, loss and the wish to stop in one vector: one all-reduce takes them all
+        self._sums = self.weights.new_zeros(len(self.weights) + 2)
+        self.gradients = self._sums[:-2]
+        view_gradients(glow, self.gradients)
         self.weights.grad = self.gradients
-        self._buffers = _running_averages(glow)
-        self._ema_buffers = _running_averages(self.ema_glow)
         self.optimizer: torch.optim.Optimizer
         if config.optimizer == "adamax":
             self.optimizer = torch.optim.Adamax([self.weights], lr=config.learning_rate)
         else:
             self.optimizer = torch.optim.AdamW(
-                [self.weights], lr=config.learning_rate, weight_decay=0.0
+                [self.weights], lr=config.learning_rate, weight_decay=0.0, fused=True
             )
+        self._buffers = [buffer for norm in norms for buffer in norm.buffers()]
+        self._ema_buffers = [
+            buffer
+            for module in self.ema_glow.modules()
+            if isinstance(module, BatchNorm)
+            for buffer in module.buffers()
+        ]
 
-    def train(self, batch_at: Callable[[int], Batch]) -> Iterator[StepReport]:
+    def train(
+        self, batch_at: Callable[[int], Batch], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[StepReport]:
         """Trains up to `config.steps`, yielding after every update.
 
         Args:
-            batch_at: this rank's part of the batch of update number `step` from 0.
+            batch_at: this rank's part of the batch of update number `step` from 0; parts are of
+                the same size.
+            stop: whether this process was asked to end; asked once in every update.
 
         Raises:
-            NonFiniteLoss: at the first step whose loss or gradient is not finite.
+            NonFiniteLoss: at the first step whose loss or gradient is not finite, in all ranks.
+            LostProcess: another rank is gone; the weights are those before that step.
         """
         self.glow.train()
         while self.step < self.config.steps:
-            yield self._update(batch_at(self.step))
+            yield self._update(batch_at(self.step), stop)
 
-    def _update(self, batch: Batch) -> StepReport:
-        model = self.glow.config
-        generator = torch.Generator(batch.levels.device).manual_seed(self._noise_seed())
-        x = dequantize(batch.levels, model.n_bits, generator)
-        encoding = self.glow(x, batch.labels)
-        bits = bits_per_dim(encoding.log_prob, model.n_dims, model.n_bits).mean()
-        total = bits
-        if batch.labels is not None:
-            surprise = F.cross_entropy(self.glow.top.logits(encoding.top), batch.labels)
-            total = bits + self.config.class_weight * surprise / math.log(2.0)
-        self.gradients.zero_()
-        total.backward()
-        loss = bits.detach()
-        if _world_size() > 1:
-            for tensor in (self.gradients, loss):
-                dist.all_reduce(tensor)
-                tensor /= _world_size()
-        norm = float(torch.linalg.vector_norm(self.gradients))
-        if not math.isfinite(norm) or not math.isfinite(float(loss)):
+    def _update(self, batch: Batch, stop: Callable[[], bool]) -> StepReport:
+        self._sums.zero_()
+        self._add_gradients(batch)
+        self._sums[-1] = float(stop())
+        average(self._sums)
+        norm = torch.linalg.vector_norm(self.gradients)
+        # the one synchronisation of a step, and before the weights change: a bad step leaves none
+        norm, loss, stops = torch.stack([norm, *self._sums[-2:]]).tolist()
+        if not math.isfinite(norm) or not math.isfinite(loss):
             raise NonFiniteLoss(
-                f"loss {float(loss):.4g} bits/dim, gradient norm {norm:.4g} at step "
+                f"loss {loss:.4g} bits/dim, gradient norm {norm:.4g} at step "
                 f"{self.step + 1}; try a lower learning_rate or more warmup_steps"
             )
         if norm > self.config.max_grad_norm:
-            self.gradients *= self.config.max_grad_norm / norm
+            self.gradients.mul_(self.config.max_grad_norm / norm)
         rate = self.config.learning_rate_at(self.step)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         with torch.no_grad():
             self.ema.lerp_(self.weights, 1 - self.config.ema_decay_at(self.step))
-            for average, buffer in zip(self._ema_buffers, self._buffers, strict=True):
-                average.copy_(buffer)
+            for mean, buffer in zip(self._ema_buffers, self._buffers, strict=True):
+                mean.copy_(buffer)
         self.step += 1
-        return StepReport(self.step, float(loss), norm, rate)
+        return StepReport(self.step, loss, norm, rate, stops > 0)
+
+    def _add_gradients(self, batch: Batch) -> None:
+        """Of the mean loss over this rank's images; adds the mean bits per dimension, too."""
+        model = self.glow.config
+        generator = torch.Generator(batch.levels.device).manual_seed(
+            hash((self.seed, self.step)) & 0x7FFF_FFFF_FFFF_FFFF  # ints hash the same everywhere
+        )
+        noisy = dequantize(batch.levels, model.n_bits, generator, part=(rank(), world_size()))
+        for start in range(0, len(noisy), self.micro_batch or len(noisy)):
+            rows = slice(start, start + (self.micro_batch or len(noisy)))
+            x = noisy[rows].to(self.weights)
+            labels = None if batch.labels is None else batch.labels[rows]
+            encoding = self.glow(x, labels)
+            bits = bits_per_dim(encoding.log_prob, model.n_dims, model.n_bits).mean()
+            total = bits
+            if labels is not None:
+                surprise = F.cross_entropy(self.glow.top.logits(encoding.top), labels)
+                total = bits + self.config.class_weight * surprise / math.log(2.0)
+            share = len(x) / len(noisy)
+            (total * share).backward()
+            self._sums[-2] += bits.detach() * share
 
     def save(self, file: Path) -> None:
         """Writes all that a resumed training needs, without pickle, at once or not at all."""
         state = self.optimizer.state[self.weights]
         tensors = {"weights": self.weights.detach(), "ema": self.ema}
         tensors |= {f"optimizer.{name}": value for name, value in state.items()}
-        buffers = {f"buffer.{name}": value for name, value in self.glow.named_buffers()}
-        content = {name: tensor.cpu().contiguous() for name, tensor in (tensors | buffers).items()}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            file, save(content, {"trainer": json.dumps({"step": self.step, "notes": self.notes})})
-        )
+        tensors |= {f"buffer.{name}": value for name, value in self.glow.named_buffers()}
+        save_state(file, tensors, {"step": self.step, "notes": self.notes})
 
     def resume(self, file: Path) -> bool:
-        """Goes on from what `save` wrote; False where there is nothing, or nothing whole."""
-        try:
-            with safe_open(file, framework="pt") as stored:
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-                progress = json.loads(stored.metadata()["trainer"])
-        except (FileNotFoundError, SafetensorError):
+        """Goes on from what `save` wrote, in any number of processes; False if it is not there.
+
+        Raises:
+            DamagedState: the file is not whole or of another model; nothing has changed.
+        """
+        buffers = dict(self.glow.named_buffers())
+        expected = {"weights": self.weights, "ema": self.ema}
+        expected |= {f"buffer.{name}": buffer for name, buffer in buffers.items()}
+        found = load_state(file, expected)
+        if found is None:
             return False
+        tensors, progress = found
         self.step, self.notes = progress["step"], progress["notes"]
         with torch.no_grad():
             self.weights.copy_(tensors["weights"])
@@ -188,40 +194,11 @@ class Trainer:
             for model in (self.glow, self.ema_glow):
                 for name, buffer in model.named_buffers():
                     buffer.copy_(tensors[f"buffer.{name}"])
-        prefix = "optimizer."
+        fused = self.optimizer.param_groups[0].get("fused")
         self.optimizer.state[self.weights] = {
-            name.removeprefix(prefix): value
-            if name == "optimizer.step"
-            else value.to(self.weights.device)
-            for name, value in tensors.items()
-            if name.startswith(prefix)
+            # torch counts steps on the CPU, unless the update is one fused kernel
+            name: value if name == "step" and not fused else value.to(self.weights.device)
+            for key, value in tensors.items()
+            if (name := key.removeprefix("optimizer.")) != key
         }
         return True
-
-    def _noise_seed(self) -> int:
-        rank = dist.get_rank() if _world_size() > 1 else 0
-        return hash((self.seed, self.step, rank)) & 0x7FFF_FFFF_FFFF_FFFF  # ints hash the same
-
-
-def _running_averages(glow: Glow) -> list[Tensor]:
-    """The only buffers that training changes."""
-    norms = [module for module in glow.modules() if isinstance(module, BatchNorm)]
-    return [buffer for norm in norms for buffer in norm.buffers()]
-
-
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _flatten_into_views(module: nn.Module) -> tuple[Tensor, Tensor]:
-    """Vectors with all parameters of a module and all gradients, of which its own become views."""
-    parameters = list(module.parameters())
-    flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
-    gradients = torch.zeros_like(flat)
-    start = 0
-    for parameter in parameters:
-        part = slice(start, start + parameter.numel())
-        parameter.data = flat[part].view_as(parameter)
-        parameter.grad = gradients[part].view_as(parameter)
-        start = part.stop
-    return flat, gradients

@@ -1,54 +1,89 @@
-"""Processes of a training: how many, which one this is, and how torchrun starts them.
+"""What the machine decides, and params.yaml does not: processes, their devices, images at once.
 
-Their number is no parameter: the same params.yaml gives the same DVC state on any machine.
-`GLOW_NPROC` decides, by default one process per GPU, or one.
+The same params.yaml gives the same DVC state on any machine. `GLOW_NPROC` is the number of
+processes, by default one per GPU, or one; under an outer torchrun (several nodes) its variables
+alone count. `GLOW_MICRO_BATCH` is the number of images that a process puts through the model at
+once in training, by default its whole part of a batch.
+
+Every process holds the whole model, 44 million parameters for the paper's largest, and one
+all-reduce of its flat gradient joins them; sharding the model (FSDP) would save a GPU less than
+1 GB, where activations take tens, and add a collective to every layer.
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from stages.errors import InputError
 
+# a process that does not answer for as long is lost; a checkpoint of the first takes seconds
+TIMEOUT = timedelta(minutes=10)
+OF_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-def relaunch_under_torchrun(module: str) -> None:
-    """Replaces this process by torchrun when there are to be several; else returns."""
-    if "RANK" in os.environ:
-        return
-    wanted = os.environ.get("GLOW_NPROC") or str(max(1, torch.cuda.device_count()))
-    if not wanted.isdigit() or int(wanted) < 1:
-        raise InputError(f"GLOW_NPROC is {wanted!r}, expected a number of processes, at least 1")
-    if int(wanted) == 1:
-        return
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={wanted}"]
-    os.execv(sys.executable, [sys.executable, *launcher, "-m", module, *sys.argv[1:]])
+
+def wanted_processes() -> int:
+    """How many processes train: of an outer torchrun, or GLOW_NPROC, or one per GPU, or one."""
+    if is_launched():
+        return _number("WORLD_SIZE", 1)
+    return _number("GLOW_NPROC", max(1, torch.cuda.device_count()))
+
+
+def is_launched() -> bool:
+    """Whether this is one of the processes that torchrun started.
+
+    Raises:
+        InputError: only some of torchrun's variables are set.
+    """
+    missing = [name for name in OF_TORCHRUN if name not in os.environ]
+    if "RANK" in os.environ and missing:
+        raise InputError(
+            f"RANK is set, but not {', '.join(missing)}, expected all of torchrun's variables; "
+            "start the command with torchrun, or unset RANK"
+        )
+    return "RANK" in os.environ
+
+
+def micro_batch() -> int | None:
+    """GLOW_MICRO_BATCH: images per process at once; None for all."""
+    return _number("GLOW_MICRO_BATCH", 0) or None
 
 
 @contextmanager
 def process_group() -> Iterator[torch.device]:
-    """The device of this rank, inside a process group where torchrun started several ranks."""
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
-    if "RANK" not in os.environ:
+    """The device of this process, inside a process group where torchrun started several."""
+    device = _device()
+    if not is_launched():
         yield device
         return
-    dist.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
+    if device.type == "cuda":
+        dist.init_process_group("nccl", timeout=TIMEOUT, device_id=device)
+    else:
+        dist.init_process_group("gloo", timeout=TIMEOUT)
+    yield device
+    # after an error the connections stay until the process has said what it was: the others
+    # notice when they break
+    dist.destroy_process_group()
 
 
-def rank() -> int:
-    """This process among all, from 0."""
-    return int(os.environ.get("RANK", 0))
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    index = int(os.environ.get("LOCAL_RANK", 0))
+    if index >= torch.cuda.device_count():
+        raise InputError(
+            f"there are {torch.cuda.device_count()} GPUs for more processes on this machine; "
+            "expected at most one process per GPU (GLOW_NPROC, or torchrun's --nproc-per-node)"
+        )
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
-def world_size() -> int:
-    """The number of processes."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable, "")
+    if text and (not text.isdigit() or int(text) < 1):
+        raise InputError(f"{variable} is {text!r}, expected a whole number, at least 1")
+    return int(text) if text else default

@@ -12,10 +12,14 @@ import typer
 from torch import Tensor
 
 from glow import Glow, dequantize, read_about
+from glow.parallel import rank
 from stages import tracking
 from stages.baselines import histogram_bits
+from stages.distributed import process_group
 from stages.errors import StageError, run
+from stages.interrupt import exit_on_signals
 from stages.labels import labels_of
+from stages.launch import launch
 from stages.likelihood import Likelihood, measure, reconstruction_error
 from stages.likelihood_figures import save_extremes, save_histogram
 from stages.outputs import fresh_folder, write_json, write_text
@@ -164,17 +168,22 @@ def command(
     likelihoods: Annotated[Path, typer.Argument(help="CSV file to write, a row per image")],
     figures: Annotated[Path, typer.Argument(help="folder to write PNGs to")],
 ) -> None:
-    """Measure a trained Glow beside codes that know only histograms.
+    """Measure a trained Glow beside codes that know only histograms, in GLOW_NPROC processes.
 
     Example: python -m stages.evaluate data/shards models/glow results/evaluate.json
     results/likelihoods.csv results/evaluate
     """
     params = load_params()
-    glow, raw = load_model(model), load_model(model / RAW)
     data = ShardSet.open(shards)
-    limits = {"train": params.evaluate.train_images}
-    splits = {name: Split.load(data, name, limits.get(name), glow) for name in SPLITS}
-    report, found = evaluate(glow, raw, splits, params.evaluate, params.seed)
+    exit_on_signals()
+    launch("stages.evaluate")
+    with process_group():
+        glow, raw = load_model(model), load_model(model / RAW)
+        limits = {"train": params.evaluate.train_images}
+        splits = {name: Split.load(data, name, limits.get(name), glow) for name in SPLITS}
+        report, found = evaluate(glow, raw, splits, params.evaluate, params.seed)
+        if rank() > 0:
+            return
     test = splits["test"].levels
     report["baselines"] = _baselines(data.load("train")[0], test, data.n_bits)
     report["data"] = data.checksum

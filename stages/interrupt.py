@@ -1,9 +1,12 @@
 """SIGTERM and Ctrl-C, answered where nothing is half done."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from stages.launch import PARENT
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -13,16 +16,20 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.number = 0
+        self._parent = os.environ.get(PARENT)
 
-    def raise_if_any(self) -> None:
-        """SystemExit(128 + number) after a signal, as a shell reports it."""
-        if self.number:
-            raise SystemExit(128 + self.number)
+    def __call__(self) -> bool:
+        """Whether to stop: a signal came, or who started and would end this process is gone."""
+        return bool(self.number) or (self._parent not in (None, str(os.getppid())))
+
+    def leave(self) -> None:
+        """SystemExit(128 + signal), as a shell reports it; SIGTERM's if another process got it."""
+        raise SystemExit(128 + (self.number or signal.SIGTERM))
 
 
 @contextmanager
 def deferred() -> Iterator[Interrupt]:
-    """Inside, signals wait for `raise_if_any`; a second one ends the process at once."""
+    """Inside, signals wait until they are asked for; a second one ends the process at once."""
     interrupt = Interrupt()
 
     def remember(number: int, _frame: FrameType | None) -> None:
@@ -37,10 +44,11 @@ def deferred() -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
 
-def exit_on_sigterm() -> None:
-    """SIGTERM raises SystemExit(143), so that half-written outputs are cleared away."""
+def exit_on_signals() -> None:
+    """They raise SystemExit(128 + signal), so that half-written outputs are cleared away."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
+    for number in SIGNALS:
+        signal.signal(number, leave)

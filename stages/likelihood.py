@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glow import Glow, bits_per_dim, dequantize
+from glow.parallel import add_up, rank, world_size
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Likelihood:
     log_dets: Tensor
     log_priors: Tensor
     n_dims: int
+
+    def cpu(self) -> "Likelihood":
+        """The same in main memory."""
+        parts = self.draws.cpu(), self.log_dets.cpu(), self.log_priors.cpu()
+        return Likelihood(*parts, n_dims=self.n_dims)
 
     @property
     def bits(self) -> Tensor:
@@ -84,31 +90,37 @@ def measure(
     generator: torch.Generator,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Likelihood:
-    """The likelihood of images (N, C, H, W), uint8; every image once, none dropped."""
-    config = glow.config
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    """The likelihood of images (N, C, H, W), uint8; every image once, none dropped.
+
+    Several processes share the batches among them, and all return the same numbers, those of one.
+    """
+    config, count, device = glow.config, len(levels), generator.device
     to_bits = -1 / (config.n_dims * math.log(2))
-    for start in range(0, len(levels), batch_size):
+    found = Likelihood(
+        torch.zeros(n_draws, count, dtype=torch.float64, device=device),
+        torch.zeros(config.n_levels, count, dtype=torch.float64, device=device),
+        torch.zeros(config.n_levels, count, dtype=torch.float64, device=device),
+        config.n_dims,
+    )
+    for number, start in enumerate(range(0, count, batch_size)):
         rows = slice(start, start + batch_size)
-        batch = levels[rows].to(generator.device)
-        classes = None if labels is None else labels[rows].to(generator.device)
-        draws, log_dets, log_priors = [], [], []
-        for _ in range(n_draws):
-            said = glow(dequantize(batch, config.n_bits, generator), classes)
-            log_prob = said.log_prob.double()
-            draws.append(bits_per_dim(log_prob, config.n_dims, config.n_bits))
-            log_dets.append(torch.stack(said.log_dets).double() * to_bits)
-            log_priors.append(torch.stack(said.log_priors).double() * to_bits)
-        parts.append(
-            (
-                torch.stack(draws).cpu(),
-                torch.stack(log_dets).mean(dim=0).cpu(),
-                torch.stack(log_priors).mean(dim=0).cpu(),
-            )
-        )
+        batch = levels[rows].to(device)
+        classes = None if labels is None else labels[rows].to(device)
+        # noise belongs to images, so every process draws that of all and measures its own batches
+        draws = [dequantize(batch, config.n_bits, generator) for _ in range(n_draws)]
+        if number % world_size() == rank():
+            said = [glow(x, classes) for x in draws]
+            log_probs = torch.stack([one.log_prob for one in said]).double()
+            found.draws[:, rows] = bits_per_dim(log_probs, config.n_dims, config.n_bits)
+            log_dets = [torch.stack(one.log_dets).double() * to_bits for one in said]
+            log_priors = [torch.stack(one.log_priors).double() * to_bits for one in said]
+            found.log_dets[:, rows] = torch.stack(log_dets).mean(dim=0)
+            found.log_priors[:, rows] = torch.stack(log_priors).mean(dim=0)
         advance(len(batch) * n_draws)
-    draws_, log_dets_, log_priors_ = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-    return Likelihood(draws_, log_dets_, log_priors_, config.n_dims)
+    # the columns of other processes' images are zero, so that sums are the numbers themselves
+    for part in (found.draws, found.log_dets, found.log_priors):
+        add_up(part)
+    return found.cpu()
 
 
 @torch.inference_mode()

@@ -99,15 +99,11 @@ class StreamedLevels:
         portions = iter(loader)
         signal.signal(signal.SIGCHLD, before)
         try:
-            for portion in portions:
+            while True:
+                portion = _received(portions)
                 if isinstance(portion, Exception):
                     raise portion
                 yield from portion.split(size)
-        except RuntimeError as error:
-            raise StageError(
-                f"a worker that reads shards ended ({str(error).splitlines()[0]}); if memory was "
-                "short, set GLOW_WORKERS lower, or to 0 to read without workers"
-            ) from None
         finally:
             del portions  # ends the workers, even while an error keeps this frame
 
@@ -120,6 +116,18 @@ class StreamedLevels:
         with torch.cuda.stream(self._copies):
             there = next(self._stream).to(self.device, non_blocking=True)
             return there.permute(0, 3, 1, 2).contiguous()
+
+
+def _received(portions: Iterator[Tensor | Exception]) -> Tensor | Exception:
+    """The next portion; StageError where its worker is gone, before or while it hands over."""
+    try:
+        return next(portions)
+    except (RuntimeError, OSError, EOFError) as error:
+        how = (str(error) or type(error).__name__).splitlines()[0]
+        raise StageError(
+            f"a worker that reads shards ended ({how}); if memory was short, set GLOW_WORKERS "
+            "lower, or to 0 to read without workers"
+        ) from None
 
 
 def _leave_the_group(_worker: int) -> None:

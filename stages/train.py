@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import os
-import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import torch
@@ -15,18 +12,23 @@ import typer
 from torch import Tensor
 
 from glow import Glow, GlowConfig, dequantize, save_glow
-from glow.trainer import NonFiniteLoss, StepReport, TrainConfig, Trainer
+from glow.parallel import rank, world_size
+from glow.trainer import NonFiniteLoss, TrainConfig, Trainer
 from stages import tracking
 from stages.batches import Batches
-from stages.distributed import process_group, rank, relaunch_under_torchrun, world_size
+from stages.checkpoints import Checkpoints
+from stages.curves import Curves
+from stages.distributed import micro_batch, process_group, wanted_processes
 from stages.errors import InputError, StageError, run
-from stages.interrupt import deferred, exit_on_sigterm
+from stages.interrupt import deferred, exit_on_signals
 from stages.labels import classes_of, labels_of
+from stages.launch import launch
 from stages.likelihood import measure
 from stages.outputs import fresh_folder, write_json, write_text
 from stages.params import ModelParams, TrainParams, load_params
 from stages.progress import progress
 from stages.shards import ShardSet
+from stages.speed import Speed
 from stages.trained import RAW
 
 VALID_BATCH = 100
@@ -45,38 +47,10 @@ def mean_bits_per_dim(glow: Glow, levels: Tensor, labels: Tensor | None, seed: i
     return float(found.bits.mean())
 
 
-class Curves:
-    """The learning curves, kept in the trainer's notes, so that a checkpoint has both or none."""
-
-    def __init__(self, notes: dict[str, Any]) -> None:
-        self.rows: list[dict[str, float]] = notes.setdefault("rows", [])
-        self._since: list[list[float]] = notes.setdefault("since", [])
-
-    def add(self, report: StepReport) -> None:
-        """An update since the last row."""
-        self._since.append([report.bits_per_dim, report.grad_norm])
-
-    def row(self, step: int, valid: float, learning_rate: float) -> dict[str, float]:
-        """One more row: means over the updates since the last one, and the validation."""
-        bits, norms = zip(*self._since, strict=True)
-        row = {
-            "step": step,
-            "bits_per_dim": sum(bits) / len(bits),
-            "valid_bits_per_dim": valid,
-            "grad_norm": sum(norms) / len(norms),
-            "learning_rate": learning_rate,
-        }
-        self.rows.append(row)
-        self._since.clear()
-        return row
-
-
-def _start(
-    shards: ShardSet, model: ModelParams, train: TrainParams, seed: int, device: torch.device
-) -> Trainer:
-    torch.manual_seed(seed)
+def architecture(shards: ShardSet, model: ModelParams, train: TrainParams) -> GlowConfig:
+    """Of params.yaml, for the images of a data set; InputError where the two do not fit."""
     try:
-        config = GlowConfig(
+        return GlowConfig(
             image_size=shards.image_size,
             n_bits=shards.n_bits,
             classes=classes_of(model.conditional),
@@ -85,35 +59,52 @@ def _start(
         )
     except ValueError as error:
         raise InputError(str(error)) from None
-    glow = Glow(config)
-    for parameter in glow.parameters():
-        parameter.data = parameter.data.to(device)
-    glow.to(device)
-    generator = torch.Generator(device).manual_seed(seed)
-    first, _ = shards.load("train", max(world_size(), train.initialize_images))
+
+
+def check_machine(model: ModelParams) -> None:
+    """InputError where the model cannot be trained as the environment says."""
+    processes, images = wanted_processes(), micro_batch()
+    if model.normalization == "batchnorm" and processes > 1:
+        raise InputError(
+            f"model.normalization is batchnorm, expected one process, not {processes} "
+            "(GLOW_NPROC): its averages are each process's own"
+        )
+    if model.normalization == "batchnorm" and images is not None:
+        raise InputError(
+            f"model.normalization is batchnorm, expected no GLOW_MICRO_BATCH, not {images}: "
+            "it normalises by the whole batch"
+        )
+
+
+def new_trainer(
+    config: GlowConfig, shards: ShardSet, how: TrainParams, seed: int, device: torch.device
+) -> Trainer:
+    """Of a model initialised from the first images, each process with an equal part of them."""
+    torch.manual_seed(seed)
+    glow = Glow(config).to(device)
+    first, _ = shards.load("train", max(world_size(), how.initialize_images))
     share = len(first) // world_size()
     mine = first[rank() * share : (rank() + 1) * share].to(device)
-    glow.initialize(dequantize(mine, config.n_bits, generator))
+    generator = torch.Generator(device).manual_seed(seed)
+    glow.initialize(dequantize(mine, config.n_bits, generator, part=(rank(), world_size())))
     fields = TrainConfig.__dataclass_fields__
-    return Trainer(glow, TrainConfig(**train.model_dump(include=set(fields))), seed=seed)
+    numbers = TrainConfig(**how.model_dump(include=set(fields)))
+    return Trainer(glow, numbers, seed=seed, micro_batch=micro_batch())
 
 
 def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out: "Outs") -> None:
     """Trains to the end, or leaves a checkpoint to go on from."""
     name = fingerprint(seed, model, how, shards.checksum)
-    cache = Path(os.environ.get("DVC_ROOT", ".")) / ".cache" / "checkpoints" / name
-    checkpoint = cache / "trainer.safetensors"
-    main = rank() == 0
-    if model.normalization == "batchnorm" and world_size() > 1:
-        raise InputError(
-            f"model.normalization is batchnorm, expected one process, not {world_size()} "
-            "(GLOW_NPROC): its averages are each process's own"
-        )
-    with process_group() as device:
+    config = architecture(shards, model, how)
+    about = {"seed": seed, "model": model.model_dump(), "train": how.model_dump()}
+    with (
+        process_group() as device,
+        Checkpoints.open(name, how.checkpoint_minutes) as checkpoints,
+    ):
         batches = Batches.load(
             shards,
             how.batch_size,
-            classes=classes_of(model.conditional),
+            classes=config.classes,
             seed=seed,
             rank=rank(),
             world_size=world_size(),
@@ -122,49 +113,48 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             shift=how.shift,
         )
         valid, present = shards.load("valid", how.valid_images)
-        labels = labels_of(classes_of(model.conditional), shards.attribute_names, present)
-        trainer = _start(shards, model, how, seed, device)
-        resumed = trainer.resume(checkpoint)
+        labels = labels_of(config.classes, shards.attribute_names, present)
+        trainer = new_trainer(config, shards, how, seed, device)
+        checkpoints.resume(trainer)
         curves = Curves(trainer.notes)
-        if resumed and main:
-            print(f"goes on from step {trainer.step}, kept in {checkpoint}", flush=True)
-        about = {"seed": seed, "model": model.model_dump(), "train": how.model_dump()}
+        done = trainer.step * how.batch_size
         with (
             deferred() as interrupt,
             tracking.training_run(name, about) as report,
-            progress(
-                "train", how.steps * how.batch_size, "images", start=trainer.step * how.batch_size
-            ) as advance,
+            progress("train", how.steps * how.batch_size, "images", start=done) as advance,
         ):
-            saved, began, before = time.monotonic(), time.monotonic(), trainer.step
+            speed = Speed(config, batch_size=how.batch_size, step=trainer.step, device=device)
             try:
-                for step in trainer.train(batches):
+                for step in trainer.train(batches, interrupt):
                     curves.add(step)
                     advance(how.batch_size, f"{step.bits_per_dim:.3f} bits/dim")
                     if step.step % how.valid_every == 0 or step.step == how.steps:
-                        rate = (step.step - before) * how.batch_size / (time.monotonic() - began)
+                        of_machine = speed.metrics(step.step)
                         bits = mean_bits_per_dim(trainer.ema_glow, valid, labels, seed)
                         row = curves.row(step.step, bits, step.learning_rate)
-                        report.metrics({**row, "images_per_second": rate}, step.step)
-                        began, before = time.monotonic(), step.step
-                    due = time.monotonic() - saved > 60 * how.checkpoint_minutes
-                    if main and (due or interrupt.number or step.step == how.steps):
-                        trainer.save(checkpoint)
-                        saved = time.monotonic()
-                    interrupt.raise_if_any()
+                        report.metrics(row | of_machine, step.step)
+                        speed.go_on(step.step)
+                    if checkpoints.due() or step.stop or step.step == how.steps:
+                        checkpoints.save(trainer)
+                    if step.stop:
+                        interrupt.leave()
             except NonFiniteLoss as error:
-                if main:
-                    trainer.save(checkpoint.with_name("before_non_finite.safetensors"))
-                kept = f"; the weights before it are kept in {cache}"
+                checkpoints.keep(trainer, "before_non_finite.safetensors")
+                kept = f"; the weights before it are kept in {checkpoints.folder}"
                 raise StageError(f"training stopped: {error}{kept}") from None
-            if main:
+            if rank() > 0:
+                return
+            try:
                 write(trainer, curves, name, shards.checksum, out)
-                parameters = sum(parameter.numel() for parameter in trainer.glow.parameters())
-                report.metrics({"parameters": parameters})
-                report.artifact(out.curves)
-                report.model(out.model)
-                interrupt.raise_if_any()
-                shutil.rmtree(cache, ignore_errors=True)
+            except OSError as error:
+                kept = f"make room, and `dvc repro` writes it from {checkpoints.file}"
+                raise StageError(f"the trained model cannot be written: {error}; {kept}") from None
+            report.metrics({"parameters": len(trainer.weights)})
+            report.artifact(out.curves)
+            report.model(out.model)
+            if interrupt():
+                interrupt.leave()
+            checkpoints.remove()
 
 
 def write(trainer: Trainer, curves: Curves, name: str, checksum: str, out: "Outs") -> None:
@@ -182,7 +172,7 @@ def write(trainer: Trainer, curves: Curves, name: str, checksum: str, out: "Outs
             "bits_per_dim": round(last["bits_per_dim"], 6),
             "valid_bits_per_dim": round(last["valid_bits_per_dim"], 6),
             "steps": trainer.step,
-            "parameters": sum(parameter.numel() for parameter in trainer.glow.parameters()),
+            "parameters": len(trainer.weights),
         },
     )
 
@@ -208,8 +198,10 @@ def command(
     """
     params = load_params()
     data = ShardSet.open(shards)
-    relaunch_under_torchrun("stages.train")
-    exit_on_sigterm()
+    architecture(data, params.model, params.train)
+    check_machine(params.model)
+    exit_on_signals()
+    launch("stages.train")
     outs = Outs(model, metrics, curves)
     train(data, params.model, params.train, params.seed, outs)
 

@@ -1,12 +1,18 @@
 """The training loop: it learns, stops on NaN, resumes to the very same bytes."""
 
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from glow import Glow, GlowConfig, dequantize
-from glow.trainer import Batch, NonFiniteLoss, TrainConfig, Trainer
+from glow.schedule import TrainConfig
+from glow.state import DamagedState
+from glow.trainer import Batch, NonFiniteLoss, Trainer
 
 CONFIG = GlowConfig(image_size=8, n_bits=5, n_levels=2, depth=2, hidden_channels=8)
 HOW = {
@@ -60,14 +66,55 @@ def test_a_resumed_training_ends_in_the_same_weights(
     assert torch.equal(second.ema, whole.ema)
 
 
-def test_nothing_or_half_a_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
-    fresh = trainer(3)
-    assert not fresh.resume(tmp_path / "state")
-    fresh.save(tmp_path / "state")
-    content = (tmp_path / "state").read_bytes()
-    (tmp_path / "state").write_bytes(content[:1000])
-    assert not fresh.resume(tmp_path / "state")
+def test_nothing_is_no_checkpoint_and_half_of_one_is_named(tmp_path: Path) -> None:
+    fresh, file = trainer(3), tmp_path / "state"
+    assert not fresh.resume(file)
+    fresh.save(file)
+    content = file.read_bytes()
+    before = fresh.weights.detach().clone()
+    for damaged in (b"", content[:5], content[:1000], content[:-1], b"x" * len(content)):
+        file.write_bytes(damaged)
+        with pytest.raises(DamagedState, match="state is damaged"):
+            fresh.resume(file)
     assert fresh.step == 0
+    assert torch.equal(fresh.weights, before)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    larger = Trainer(
+        Glow(GlowConfig(image_size=8, n_bits=5, n_levels=2, depth=3, hidden_channels=8)),
+        TrainConfig(steps=3, **HOW),
+        seed=0,
+    )
+    larger.save(tmp_path / "state")
+    with pytest.raises(DamagedState, match="is of another model: its weights"):
+        trainer(3).resume(tmp_path / "state")
+
+
+@contextmanager
+def files_up_to(n_bytes: int) -> Iterator[None]:
+    """As a disk on which so much is free."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_former_checkpoint(tmp_path: Path) -> None:
+    trained, file = trainer(3), tmp_path / "state"
+    steps = trained.train(batch_at)
+    next(steps)
+    trained.save(file)
+    before = file.read_bytes()
+    next(steps)
+    with files_up_to(len(before) // 2), pytest.raises(OSError, match=r"too large: '.*state'"):
+        trained.save(file)
+    assert file.read_bytes() == before
+    assert os.listdir(tmp_path) == ["state"]  # noqa: PTH208 - hidden files, too
+    trained.save(file)
+    assert file.read_bytes() != before
 
 
 def test_nan_stops_before_the_weights_change() -> None:
@@ -80,18 +127,18 @@ def test_nan_stops_before_the_weights_change() -> None:
     assert torch.equal(broken.weights.nan_to_num(), before.nan_to_num())
 
 
+def test_a_wish_to_stop_is_reported_with_the_step() -> None:
+    wishes = iter([False, True, False])
+    assert [report.stop for report in trainer(3).train(batch_at, lambda: next(wishes))] == [
+        False,
+        True,
+        False,
+    ]
+
+
 def test_the_model_is_a_view_of_the_flat_weights() -> None:
     trained = trainer(3)
     list(trained.train(batch_at))
     flat = torch.cat([parameter.detach().flatten() for parameter in trained.glow.parameters()])
     assert torch.equal(flat, trained.weights)
     assert not torch.equal(trained.ema, trained.weights)
-
-
-def test_the_schedule_warms_up_and_decays() -> None:
-    config = TrainConfig(steps=100, **{**HOW, "warmup_steps": 10, "decay_steps": 20})
-    rates = [config.learning_rate_at(step) for step in range(100)]
-    assert rates[0] == pytest.approx(1e-3)
-    assert rates[10:80] == pytest.approx([1e-2] * 70)
-    assert rates[99] < 1e-4
-    assert rates[80:] == sorted(rates[80:], reverse=True)

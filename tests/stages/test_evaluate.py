@@ -36,13 +36,17 @@ def new_glow(shards: ShardSet) -> Glow:
     return glow.eval()
 
 
-def evaluated(folder: Path, shards: ShardSet, glow: Glow, code: int) -> tuple[dict, str]:
+def evaluated(
+    folder: Path, shards: ShardSet, glow: Glow, code: int, processes: int = 1
+) -> tuple[dict, str]:
     save_glow(glow, folder / "model", about={"fingerprint": "0" * 16})
     save_glow(glow, folder / "model" / "raw", about={"fingerprint": "0" * 16})
-    params = tiny(**{**SMALL, "evaluate.n_dequantizations": 4}).model_dump()
+    changes = {"evaluate.n_dequantizations": 4, "evaluate.batch_size": 4}
+    params = tiny(**{**SMALL, **changes}).model_dump()
     with (folder / "params.yaml").open("w") as stream:
         YAML().dump(params, stream)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env["GLOW_NPROC"] = str(processes)
     env["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
     command = [sys.executable, "-m", "stages.evaluate", str(shards.folder), "model", *OUTS]
     done = subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True)
@@ -72,6 +76,21 @@ def test_the_report_names_all_of_it(tmp_path: Path, shards: ShardSet) -> None:
     assert f"{test:.3f}" in printed
     for name in ("histogram", "extremes"):
         assert Image.open(tmp_path / OUTS[2] / f"{name}.png").width > 100
+
+
+@pytest.mark.slow
+def test_two_processes_measure_every_image_once(tmp_path: Path, shards: ShardSet) -> None:
+    glow = new_glow(shards)
+    reports = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        reports.append(evaluated(folder, shards, glow, 0, processes)[0])
+    batches = [-(-reports[0][split]["n_images"] // 4) for split in ("train", "valid", "test")]
+    assert any(number % 2 for number in batches), "all splits are shared evenly"
+    assert reports[1] == reports[0]
+    tables = [(tmp_path / str(n) / OUTS[1]).read_bytes() for n in (1, 2)]
+    assert tables[1] == tables[0]
 
 
 def test_a_broken_model_is_reported_and_fails_the_stage(tmp_path: Path, shards: ShardSet) -> None:

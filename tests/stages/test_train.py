@@ -1,112 +1,98 @@
-"""The train stage: a killed training goes on and ends in the same bytes; NaN is named."""
+"""The train stage: what is stopped goes on and ends in the same bytes; errors are one line."""
 
-import os
+import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from ruamel.yaml import YAML
-from tiny import ROOT, SMALL, tiny
+from training import OUTS, Training
 
-from glow import load_glow
 from stages.shards import ShardSet
 
-TRAINING = {
-    **SMALL,
-    "train.steps": 60,
-    "train.valid_every": 25,
-    "train.checkpoint_minutes": 0.0,
-    "train.warmup_steps": 5,
-    "train.decay_steps": 5,
-}
-OUTS = ["models/glow", "results/train.json", "results/curves.csv"]
-WHAT = ["models/glow/model.safetensors", "models/glow/config.json", *OUTS[1:]]
+pytestmark = pytest.mark.slow
+
+LONG = {"train.steps": 400, "train.valid_every": 100}
 
 
-def project(folder: Path, **changes: object) -> Path:
-    folder.mkdir()
-    params = tiny(**{**TRAINING, **changes}).model_dump()
-    with (folder / "params.yaml").open("w") as stream:
-        YAML().dump(params, stream)
-    return folder
+def test_ten_kills_end_in_the_same_bytes(shards: ShardSet, tmp_path: Path) -> None:
+    whole = Training.new(tmp_path / "a", shards.folder, **LONG)
+    killed = Training.new(tmp_path / "b", shards.folder, **LONG)
+    whole.finish()
+    steps = random.Random(0)
+    numbers = [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM] * 2
+    for count, number in enumerate(numbers):
+        output = killed.kill_after(steps.randrange(1, 20), number)
+        assert ("goes on from step" in output) == (count > 0)
+        assert killed.step() > 0
+        assert not (killed.folder / OUTS[0]).exists()
+    assert "goes on from step" in killed.finish()
+    assert killed.contents() == whole.contents()
+    assert not list(killed.folder.glob(".cache/checkpoints/*"))
 
 
-def start(folder: Path, shards: ShardSet, processes: int = 1) -> "subprocess.Popen[str]":
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    env["GLOW_NPROC"] = str(processes)
-    env["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
-    command = [sys.executable, "-m", "stages.train", str(shards.folder), *OUTS]
-    return subprocess.Popen(
-        command, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def finished(folder: Path, shards: ShardSet, processes: int = 1) -> str:
-    process = start(folder, shards, processes)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    return output
-
-
-def wait_for_a_checkpoint(folder: Path, process: "subprocess.Popen[str]") -> None:
-    checkpoints = folder / ".cache" / "checkpoints"
-    while process.poll() is None and not list(checkpoints.glob("*/trainer.safetensors")):
-        pass
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)],
-    ids=["SIGTERM", "SIGINT", "SIGKILL"],
-)
-def test_a_killed_training_ends_in_the_same_bytes(
-    shards: ShardSet, tmp_path: Path, number: int, code: int
+def test_a_full_disk_leaves_the_checkpoint_and_loses_no_training(
+    shards: ShardSet, tmp_path: Path
 ) -> None:
-    changes = {"train.steps": 400, "train.valid_every": 150}
-    whole, killed = project(tmp_path / "a", **changes), project(tmp_path / "b", **changes)
-    finished(whole, shards)
-    process = start(killed, shards)
-    wait_for_a_checkpoint(killed, process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == code, output
-    assert not (killed / OUTS[0]).exists()
-    assert "goes on from step" in finished(killed, shards)
-    assert not list(killed.glob(".cache/checkpoints/*"))
-    for name in WHAT:
-        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    whole = Training.new(tmp_path / "a", shards.folder)
+    full = Training.new(tmp_path / "b", shards.folder)
+    whole.finish()
+    full.kill_after(3, signal.SIGTERM)
+    (checkpoint,) = full.checkpoints()
+    before = checkpoint.read_bytes()
+
+    output = full.finish(code=1, file_bytes=1000)
+    assert "warning: no checkpoint of step" in output
+    assert "File too large" in output
+    (line,) = full.errors(output)
+    assert "the trained model cannot be written" in line
+    assert "make room" in line
+    assert checkpoint.read_bytes() == before
+    assert [file.name for file in checkpoint.parent.iterdir() if "tmp" in file.name] == []
+    assert not (full.folder / OUTS[0]).exists()
+
+    # room for the model, but not for a checkpoint with all that the optimiser knows
+    room = len((whole.folder / OUTS[0] / "model.safetensors").read_bytes()) + 1000
+    assert room < len(before)
+    assert "warning: no checkpoint of step" in full.finish(file_bytes=room)
+    assert full.contents() == whole.contents()
 
 
-@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named(shards: ShardSet, tmp_path: Path) -> None:
+    training = Training.new(tmp_path / "a", shards.folder)
+    training.kill_after(2, signal.SIGKILL)
+    (checkpoint,) = training.checkpoints()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:500])
+    output = training.finish()
+    assert "trainer.safetensors is damaged" in output
+    assert "starts anew" in output
+
+
+def test_two_trainings_of_the_same_params_do_not_mix(shards: ShardSet, tmp_path: Path) -> None:
+    training = Training.new(tmp_path / "a", shards.folder, **{**LONG, "train.steps": 100_000})
+    first = training.start()
+    training.wait_for(1, first)
+    (line,) = training.errors(training.finish(code=1))
+    assert "another training of these very params and data runs" in line
+    first.terminate()
+    first.communicate(timeout=60)
+    assert first.returncode == 143
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_weights(
     shards: ShardSet, tmp_path: Path
 ) -> None:
-    folder = project(
-        tmp_path / "a",
-        **{"train.learning_rate": 1e12, "train.max_grad_norm": 1e30, "train.warmup_steps": 0},
-    )
-    process = start(folder, shards)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 1, output
-    assert "error: training stopped: loss" in output
-    assert "at step" in output
-    assert "Traceback" not in output
-    assert list(folder.glob(".cache/checkpoints/*/before_non_finite.safetensors"))
-    assert not (folder / OUTS[0]).exists()
+    changes = {"train.learning_rate": 1e12, "train.max_grad_norm": 1e30, "train.warmup_steps": 0}
+    training = Training.new(tmp_path / "a", shards.folder, **changes)
+    (line,) = training.errors(training.finish(code=1))
+    assert line.startswith("error: training stopped: loss")
+    assert "at step" in line
+    assert list(training.folder.glob(".cache/checkpoints/*/before_non_finite.safetensors"))
+    assert not (training.folder / OUTS[0]).exists()
 
 
-@pytest.mark.slow
-def test_two_processes_learn_what_one_does(shards: ShardSet, tmp_path: Path) -> None:
-    one, two = project(tmp_path / "a"), project(tmp_path / "b")
-    finished(one, shards)
-    finished(two, shards, processes=2)
-    curves = [pd.read_csv(folder / "results" / "curves.csv") for folder in (one, two)]
-    assert curves[0]["step"].tolist() == curves[1]["step"].tolist()
-    learned = [list(curve["valid_bits_per_dim"]) for curve in curves]
-    assert learned[1] == pytest.approx(learned[0], abs=0.1)
-    assert learned[0][0] - learned[0][-1] > 0.3, "too little was learned to tell them apart"
-    assert load_glow(two / "models" / "glow").initialized
+def test_batch_normalisation_refuses_parts_of_a_batch(shards: ShardSet, tmp_path: Path) -> None:
+    training = Training.new(tmp_path / "a", shards.folder, **{"model.normalization": "batchnorm"})
+    (line,) = training.errors(training.finish(code=2, GLOW_MICRO_BATCH="4"))
+    assert "expected no GLOW_MICRO_BATCH" in line
+    (line,) = training.errors(training.finish(2, code=2))
+    assert "expected one process" in line

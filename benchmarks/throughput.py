@@ -1,0 +1,194 @@
+"""Images per second, trained and sampled, beside normflows built to the same architecture.
+
+A training step is all that a trainer does: noise, loss, gradients, Adamax; ours also keeps the
+average of the weights, the norm of the gradient and its clipping. Interleaved rounds; a ratio is
+that of the medians. `of_peak` is the arithmetic of the convolutions (size.py) over the fastest
+large matrix product of the same run.
+
+    python benchmarks/throughput.py --width 512 --depth 4 --depth 8
+"""
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import report
+import torch
+import torch.nn.functional as F
+import typer
+from matplotlib.figure import Figure
+from peer import loss_of_peer, peer, sample_of_peer
+from rounds import Contestant, ratio, seconds
+from torch import Tensor
+
+from glow import Glow, GlowConfig, dequantize
+from glow.size import multiplications
+from glow.trainer import Batch, TrainConfig, Trainer
+
+OURS, PEER, PEAK = "glow", "normflows", "peak"
+PEAK_SIDE = 4096
+
+
+def config(width: int, depth: int, image_size: int) -> GlowConfig:
+    """The paper's CIFAR-10 model at another width and depth; all of its mathematics."""
+    return GlowConfig(
+        image_size=image_size, n_levels=3, depth=depth, hidden_channels=width, min_scale=0.0
+    )
+
+
+def levels(model: GlowConfig, n: int) -> Tensor:
+    """Smooth pictures, so that no step of training diverges."""
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(n, model.channels, 8, 8, generator=generator)
+    smooth = F.interpolate(small, size=model.image_size, mode="bilinear")
+    return (smooth * 255).to(torch.uint8).to(report.device())
+
+
+def train_glow(model: GlowConfig, n: int) -> Callable[[], object]:
+    """One step of our trainer."""
+    images = levels(model, n)
+    glow = new_glow(model, images)
+    how = TrainConfig(
+        steps=10**9,
+        optimizer="adamax",
+        learning_rate=1e-5,
+        warmup_steps=0,
+        decay_steps=0,
+        max_grad_norm=50.0,
+        ema_decay=0.99,
+    )
+    steps = Trainer(glow, how, seed=0).train(lambda _: Batch(images))
+    return lambda: next(steps)
+
+
+def train_peer(model: GlowConfig, n: int) -> Callable[[], object]:
+    """One step as normflows' examples train."""
+    images = levels(model, n)
+    flow = peer(model).to(images.device)
+    optimizer = torch.optim.Adamax(flow.parameters(), lr=1e-5)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = loss_of_peer(flow, dequantize(images, model.n_bits))
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def sample_glow(model: GlowConfig, n: int) -> Callable[[], object]:
+    """N images of our model."""
+    glow = new_glow(model, levels(model, n)).eval()
+
+    def sample() -> Tensor:
+        return glow.sample(n)
+
+    sample.frozen = glow.frozen()  # type: ignore[attr-defined]  # kept for as long as sample is
+    sample.frozen.__enter__()  # type: ignore[attr-defined]
+    return sample
+
+
+def sample_peer(model: GlowConfig, n: int) -> Callable[[], object]:
+    """N images of normflows'."""
+    flow = peer(model).to(report.device())
+    loss_of_peer(flow, dequantize(levels(model, n), model.n_bits))  # initialises its ActNorms
+    flow.eval()
+    return lambda: sample_of_peer(flow, n)
+
+
+def new_glow(model: GlowConfig, images: Tensor) -> Glow:
+    """Initialised."""
+    torch.manual_seed(0)
+    glow = Glow(model).to(images.device)
+    glow.initialize(dequantize(images, model.n_bits))
+    return glow
+
+
+def peak_product() -> Callable[[], object]:
+    """A large matrix product, as a product and as the 1x1 convolution of oneDNN or cuDNN."""
+    device = report.device()
+    a, b = (torch.randn(PEAK_SIDE, 1024, device=device) for _ in range(2))
+    image = a.view(4, 32, 32, 1024).permute(0, 3, 1, 2)  # channels last
+    kernel = b[:1024, :, None, None].contiguous(memory_format=torch.channels_last)
+    return lambda: (
+        F.conv2d(image, kernel),
+        torch.cuda.synchronize() if device.type == "cuda" else None,
+    )
+
+
+def measure(model: GlowConfig, batch_size: int, rounds: int, title: str) -> list[dict[str, Any]]:
+    """A row for training and one for sampling."""
+    arguments = {"model": model, "n": batch_size}
+    peak_flops = 2 * PEAK_SIDE * 1024 * 1024
+    rows = []
+    for task, work, ours, theirs in (
+        ("train", 3, train_glow, train_peer),
+        ("sample", 1, sample_glow, sample_peer),
+    ):
+        contestants = [
+            Contestant(OURS, ours, arguments),
+            Contestant(PEER, theirs, arguments),
+            Contestant(PEAK, peak_product),
+        ]
+        times = seconds(contestants, rounds, f"{title}, {task}")
+        peak = peak_flops / statistics.median(times[PEAK])
+        flops = 2 * work * multiplications(model) * batch_size
+        rates = {name: batch_size / statistics.median(times[name]) for name in (OURS, PEER)}
+        rows.append(
+            {
+                "task": task,
+                "width": model.hidden_channels,
+                "depth": model.depth,
+                "batch": batch_size,
+                "glow_images_per_second": round(rates[OURS], 1),
+                "normflows_images_per_second": round(rates[PEER], 1),
+                "ratio": round(ratio(times, OURS, PEER), 3),
+                "ratio_of_best": round(min(times[PEER]) / min(times[OURS]), 3),
+                "peak_gflops": round(peak / 1e9, 1),
+                "glow_of_peak": round(flops * rates[OURS] / batch_size / peak, 3),
+                "normflows_of_peak": round(flops * rates[PEER] / batch_size / peak, 3),
+            }
+        )
+    return rows
+
+
+def plot(rows: list[dict[str, Any]]) -> Figure:
+    """Bars of the ratios; 1 is normflows."""
+    figure = Figure(figsize=(7, 0.45 * len(rows) + 1.2))
+    axes = figure.subplots()
+    names = [f"{row['task']}, width {row['width']}, depth {row['depth']}" for row in rows]
+    bars = axes.barh(names, [row["ratio"] for row in rows])
+    axes.bar_label(bars, fmt="%.2f", padding=2)
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.invert_yaxis()
+    axes.set_xlabel("images per second, as a multiple of normflows'")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def command(
+    *,
+    width: Annotated[list[int], typer.Option(help="hidden channels; may be repeated")] = [512],
+    depth: Annotated[list[int], typer.Option(help="steps per level; may be repeated")] = [4, 8],
+    image_size: Annotated[int, typer.Option(help="side of the images")] = 32,
+    batch_size: Annotated[int, typer.Option(help="images per step")] = 16,
+    rounds: Annotated[int, typer.Option(help="times everything is timed")] = 9,
+    out: Annotated[Path, typer.Option(help="JSON to write, Markdown and PNG beside it")] = Path(
+        "benchmarks/results/throughput.json"
+    ),
+) -> None:
+    """Time training and sampling, ours and normflows', in interleaved rounds."""
+    rows = []
+    for w in width:
+        for k in depth:
+            model = config(w, k, image_size)
+            rows += measure(model, batch_size, rounds, f"width {w}, depth {k}")
+    flags = " ".join([*(f"--width {w}" for w in width), *(f"--depth {k}" for k in depth)])
+    said = f"python benchmarks/throughput.py {flags} --batch-size {batch_size} --rounds {rounds}"
+    report.save(out, report.about(said, image_size=image_size, seed=0), rows, plot(rows))
+
+
+if __name__ == "__main__":
+    typer.run(command)

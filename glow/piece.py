@@ -1,0 +1,142 @@
+"""What a chain is made of for backpropagation: neighbouring bijections that autograd sees as one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from glow.bijection import Bijection
+
+Gradients = dict[nn.Parameter, Tensor]
+
+
+class Piece(ABC):
+    """Some bijections f_1 ... f_n in a row, run one by one and without autograd.
+
+    A trace is what one of them leaves behind for its gradient. Its first two entries are its
+    input x and its output z.
+    """
+
+    bijections: Sequence[Bijection]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Of all its bijections."""
+        return [p for bijection in self.bijections for p in bijection.parameters()]
+
+    @abstractmethod
+    def fold(self, x: Tensor) -> Any:  # noqa: ANN401 - each kind has its own
+        """What the parameters come down to, for images as large as x."""
+
+    @abstractmethod
+    def forward(self, at: int, folded: Any, x: Tensor) -> tuple[Tensor, Any]:  # noqa: ANN401
+        """log_det (B,) and the trace of bijection number `at`."""
+
+    @abstractmethod
+    def inverse(self, at: int, folded: Any, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        """X and log_det (B,) of the inverse."""
+
+    def restore(self, at: int, folded: Any, z: Tensor) -> Tensor:  # noqa: ANN401
+        """X alone, where that is less work."""
+        return self.inverse(at, folded, z)[0]
+
+    @abstractmethod
+    def half_of(self, trace: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+        """The part of a trace that saves the most work for its memory."""
+
+    @abstractmethod
+    def retrace(
+        self,
+        at: int,
+        folded: Any,  # noqa: ANN401
+        z: Tensor,
+        half: tuple[Tensor, ...],
+        x: Tensor | None,
+    ) -> Any:  # noqa: ANN401
+        """The trace again, from the output, or from x where that is known.
+
+        Args:
+            at: which bijection.
+            folded: from `fold`.
+            z: its output.
+            half: from `half_of`, or empty.
+            x: its input, where it need not be recomputed.
+        """
+
+    @abstractmethod
+    def pullback(
+        self,
+        at: int,
+        folded: Any,  # noqa: ANN401
+        trace: Any,  # noqa: ANN401
+        grad_z: Tensor,
+        grad_log_det: Tensor,
+    ) -> tuple[Tensor, Any]:
+        """The gradients of x, and of what was folded, from those of z and log_det."""
+
+    @abstractmethod
+    def gradients(self, folded: Any, found: Sequence[Any]) -> Gradients:  # noqa: ANN401
+        """Of all parameters, from those of what was folded, f_1's first."""
+
+
+class _Graph(NamedTuple):
+    """A part of autograd's graph."""
+
+    x: Tensor
+    z: Tensor
+    log_det: Tensor
+
+
+class Opaque(Piece):
+    """Any one bijection, whose gradient is autograd's."""
+
+    def __init__(self, bijection: Bijection) -> None:
+        self.bijections = [bijection]
+
+    def fold(self, x: Tensor) -> None:
+        """Nothing."""
+
+    def forward(self, at: int, folded: None, x: Tensor) -> tuple[Tensor, _Graph]:
+        """Runs it; the trace has no graph."""
+        with torch.no_grad():
+            z, log_det = self.bijections[at](x)
+        return log_det, _Graph(x, z, log_det)
+
+    def inverse(self, at: int, folded: None, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Its own."""
+        with torch.no_grad():
+            return self.bijections[at].inverse(z)
+
+    def half_of(self, trace: _Graph) -> tuple[Tensor, ...]:
+        """Nothing."""
+        return ()
+
+    def retrace(
+        self, at: int, folded: None, z: Tensor, half: tuple[Tensor, ...], x: Tensor | None
+    ) -> _Graph:
+        """Builds the graph."""
+        if x is None:
+            x, _ = self.inverse(at, folded, z)
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            return _Graph(x, *self.bijections[at](x))
+
+    def pullback(
+        self, at: int, folded: None, trace: _Graph, grad_z: Tensor, grad_log_det: Tensor
+    ) -> tuple[Tensor, Gradients]:
+        """Goes back through the graph."""
+        outputs = ((trace.z, grad_z), (trace.log_det, grad_log_det))
+        connected = [(out, grad) for out, grad in outputs if out.requires_grad]
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        grad_x, *found = torch.autograd.grad(
+            [out for out, _ in connected],
+            [trace.x, *trained],
+            [grad for _, grad in connected],
+            allow_unused=True,
+        )
+        return grad_x, dict(zip(trained, found, strict=True))
+
+    def gradients(self, folded: None, found: Sequence[Gradients]) -> Gradients:
+        """Those of the one bijection."""
+        return found[0]

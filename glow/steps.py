@@ -1,0 +1,172 @@
+"""Steps of flow in a row, run fast, with their gradient written down by hand.
+
+The same mathematics as FlowStep's. autograd would record a hundred small operations for each
+step; here the parameters of all steps are folded together (folding.py), the hidden activations
+are matrices in memory (channels last) for the products inside the network, and the narrow tensors
+around it are channels first, where halving them costs nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glow.conditioner import Conditioner
+from glow.coupling import Coupling, halves
+from glow.folding import FoldedStep, Folding
+from glow.permutation import at_every_pixel
+from glow.piece import Gradients, Piece
+from glow.products import (
+    conv_backward,
+    conv_relu,
+    images,
+    linear_relu,
+    product,
+    rows,
+    through_relu_,
+)
+from glow.step import FlowStep
+
+
+class StepTrace(NamedTuple):
+    """Input, output, what the network sees, its hidden activations, and its output, ready."""
+
+    x: Tensor
+    z: Tensor
+    seen: Tensor
+    h1: Tensor
+    h2: Tensor
+    h: Tensor
+
+
+def kind(bijection: object) -> tuple[Any, ...] | None:
+    """The same for steps that can be folded together; None for what is no step of flow.
+
+    Only steps with the plain network are run here.
+    """
+    if not isinstance(bijection, FlowStep):
+        return None
+    network = bijection.coupling.conditioner
+    if not isinstance(network, Conditioner):
+        return None
+    shapes = (parameter.shape for parameter in bijection.parameters())
+    return (type(bijection.permutation), type(bijection.coupling), *shapes)
+
+
+class Steps(Piece):
+    """Steps of one level: of one shape."""
+
+    def __init__(self, steps: Sequence[FlowStep]) -> None:
+        self.bijections: Sequence[FlowStep] = steps
+
+    def fold(self, x: Tensor) -> Folding:
+        """Of all steps."""
+        return Folding(self.bijections, x)
+
+    def forward(self, at: int, folded: Folding, x: Tensor) -> tuple[Tensor, StepTrace]:
+        """The step, and all that its gradient needs."""
+        step, coupling = folded[at], self.bijections[at].coupling
+        x = x.contiguous()
+        z = at_every_pixel(x, step.matrix, step.shift[:, 0])
+        z1, y2 = halves(z)
+        network = self._run(coupling, step, z1)
+        coupling.change_(y2, network[-1])
+        return coupling.log_det(network[-1]) + step.log_det, StepTrace(x, z, *network)
+
+    def inverse(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The step's inverse; log_det is that of the inverse."""
+        coupling = self.bijections[at].coupling
+        y, h = self._undo(at, folded, z)
+        return self._unmix(at, folded, y), -coupling.log_det(h) - folded[at].log_det
+
+    def restore(self, at: int, folded: Folding, z: Tensor) -> Tensor:
+        """X alone."""
+        return self._unmix(at, folded, self._undo(at, folded, z)[0])
+
+    def half_of(self, trace: StepTrace) -> tuple[Tensor, ...]:
+        """The second hidden activation and the output: only the first convolution is redone."""
+        return trace.h2, trace.h
+
+    def retrace(
+        self, at: int, folded: Folding, z: Tensor, half: tuple[Tensor, ...], x: Tensor | None
+    ) -> StepTrace:
+        """The network is run once, be it for the inverse or for the step itself."""
+        step, coupling = folded[at], self.bijections[at].coupling
+        y = z.clone() if x is None else at_every_pixel(x, step.matrix, step.shift[:, 0])
+        z1, other = halves(y)
+        network = (*self._run_first(step, z1), *half) if half else self._run(coupling, step, z1)
+        if x is not None:
+            coupling.change_(other, network[-1])
+            return StepTrace(x, y, *network)
+        coupling.restore_(other, network[-1])
+        return StepTrace(self._unmix(at, folded, y), z, *network)
+
+    def pullback(
+        self, at: int, folded: Folding, trace: StepTrace, grad_z: Tensor, grad_log_det: Tensor
+    ) -> tuple[Tensor, FoldedStep]:
+        """Back through coupling, network, and the matrix of ActNorm and permutation."""
+        step = folded[at]
+        (grad_z1, grad_z2), z2 = halves(grad_z), halves(trace.z)[1]
+        grad_h = torch.empty_like(trace.h)
+        grad_y2 = self.bijections[at].coupling.change_backward(
+            z2, trace.h, grad_z2, grad_log_det, grad_h
+        )
+        response = grad_h.sum(dim=0) if folded.edge else grad_h.sum(dim=(0, 2, 3))[:, None, None]
+        through, network = self._network_backward(step, trace, grad_h)
+        grad_y = torch.cat((grad_z1 + through, grad_y2), dim=1)
+        columns = grad_y.flatten(2)
+        matrix = torch.bmm(columns, trace.x.flatten(2).transpose(1, 2)).sum(dim=0)
+        shift = columns.sum(dim=(0, 2))[:, None]
+        grad_x = at_every_pixel(grad_y, step.matrix.T)
+        return grad_x, FoldedStep(matrix, shift, grad_log_det.sum(), *network, response)
+
+    def gradients(self, folded: Folding, found: Sequence[FoldedStep]) -> Gradients:
+        """Unfolds them, all steps at once."""
+        return folded.gradients(found)
+
+    def _undo(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What the coupling had, and the network's output."""
+        coupling = self.bijections[at].coupling
+        y = z.clone(memory_format=torch.contiguous_format)
+        z1, other = halves(y)
+        h = self._run(coupling, folded[at], z1)[-1]
+        coupling.restore_(other, h)
+        return y, h
+
+    def _run(
+        self, coupling: Coupling, step: FoldedStep, z1: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the network sees, both hidden activations, and its output, ready."""
+        seen, h1 = self._run_first(step, z1)
+        h2 = images(linear_relu(rows(h1), step.weight2, step.bias2), h1)
+        out = F.conv2d(h2, step.kernel3, padding=1)
+        h = torch.empty(out.shape, dtype=out.dtype, device=out.device)
+        torch.add(out, step.response, out=h)
+        coupling.prepare_(h)
+        return seen, h1, h2, h
+
+    def _run_first(self, step: FoldedStep, z1: Tensor) -> tuple[Tensor, Tensor]:
+        batch, channels, height, width = z1.shape
+        seen = z1.new_empty(batch, height, width, step.kernel1.shape[1]).permute(0, 3, 1, 2)
+        seen[:, :channels] = z1
+        seen[:, channels:] = -1.0  # the edge channel, if there is one (convolution.py)
+        return seen, conv_relu(seen, step.kernel1, step.bias1)
+
+    def _network_backward(
+        self, step: FoldedStep, trace: StepTrace, grad_h: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The gradients of z1, and of kernel1, bias1, weight2, bias2, kernel3."""
+        grad_h = grad_h.contiguous(memory_format=torch.channels_last)
+        grad, kernel3, _ = conv_backward(grad_h, trace.h2, step.kernel3, of_bias=False)
+        at_2 = rows(through_relu_(grad, trace.h2))
+        weight2, bias2 = at_2.T @ rows(trace.h1), at_2.sum(dim=0)
+        grad = images(product(at_2, step.weight2), trace.h1)
+        through_relu_(grad, trace.h1)
+        grad, kernel1, bias1 = conv_backward(grad, trace.seen, step.kernel1, of_bias=True)
+        channels = trace.z.shape[1] // 2
+        return grad[:, :channels], (kernel1, bias1, weight2, bias2, kernel3)
+
+    def _unmix(self, at: int, folded: Folding, y: Tensor) -> Tensor:
+        return at_every_pixel(y, folded.inverses[at], -folded.bias[at])

@@ -1,0 +1,5 @@
+"""Python reads this at its start: a process without MLflow, whose import takes seconds."""
+
+import sys
+
+sys.modules["mlflow"] = None  # type: ignore[assignment]
