@@ -59,7 +59,8 @@ def build(shards: ShardSet, setting: Setting, steps: int) -> tuple[Trainer, Batc
     )
     glow = Glow(config)
     generator = torch.Generator().manual_seed(setting.seed)
-    glow.initialize(dequantize(batches.levels[:256], config.n_bits, generator))
+    first, _ = shards.load("train", 256)
+    glow.initialize(dequantize(first, config.n_bits, generator))
     return Trainer(glow, how, seed=setting.seed), batches
 
 

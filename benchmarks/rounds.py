@@ -40,7 +40,8 @@ def seconds(contestants: list[Contestant], rounds: int, title: str) -> dict[str,
         ends = {}
         for contestant in contestants:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, contestant), daemon=True)
+            # no daemon, which could start no workers; it ends when its pipe is closed
+            process = context.Process(target=_serve, args=(theirs, contestant))
             process.start()
             theirs.close()
             stack.callback(process.join)

@@ -1,31 +1,59 @@
-"""Training batches as a function of (seed, step): the same order on any number of ranks."""
+"""Training batches as a function of (seed, step): the same on any number of ranks.
 
+A split that fits is held on the device; a larger one is streamed by worker processes. That is a
+matter of the machine (`GLOW_CACHE_BYTES`, `GLOW_WORKERS`), not of params.yaml: the batches are
+the same.
+"""
+
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import psutil  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
+from glow.augment import Augmentation
 from glow.trainer import Batch
+from stages.cached import CachedLevels
 from stages.errors import InputError
 from stages.labels import labels_of
+from stages.order import WINDOW_BYTES, Order
+from stages.reader import Reader
 from stages.shards import ShardSet
+from stages.stream import StreamedLevels
+
+WORKERS = 2  # per rank, where there are cores for them
+
+
+class Levels(Protocol):
+    """Where batches come from."""
+
+    order: Order
+
+    def part(self, step: int) -> Tensor:
+        """This rank's levels of update number `step`, (B / ranks, C, H, W), on the device."""
+
+    def close(self) -> None:
+        """Lets go of files and processes."""
 
 
 @dataclass
 class Batches:
-    """Batches of a training split that is held in memory, shuffled anew in every epoch.
+    """This rank's part of the batch of any step, moved as the augmentation says.
 
-    The global batch of a step is cut into equal parts, one per rank; the last images of an epoch
-    that do not fill a batch wait for the next one's order.
+    Attributes:
+        source: of the levels, held or streamed.
+        labels: of all images of the split, (N,), int64, or None where there are no classes.
+        augmentation: of the images.
+        device: where batches are.
     """
 
-    levels: Tensor
+    source: Levels
     labels: Tensor | None
-    batch_size: int
-    seed: int
-    rank: int
-    world_size: int
+    augmentation: Augmentation
+    device: torch.device
 
     @classmethod
     def load(
@@ -38,8 +66,18 @@ class Batches:
         rank: int,
         world_size: int,
         device: torch.device,
+        flip: bool = False,
+        shift: float = 0.0,
+        window_bytes: int = WINDOW_BYTES,
     ) -> "Batches":
-        """Reads the training split; InputError where it is smaller than one batch."""
+        """The training split, read now if it is held and later if it is streamed.
+
+        Labels are read now in either case, so that one that is missing is known at once.
+
+        Raises:
+            InputError: the split is smaller than a batch, a batch does not part into ranks, or
+                a shard is missing, damaged, or has lost images.
+        """
         if batch_size % world_size:
             raise InputError(
                 f"train.batch_size is {batch_size}, expected a multiple of the {world_size} "
@@ -50,22 +88,63 @@ class Batches:
                 f"the training split has {shards.count('train')} images, fewer than "
                 f"train.batch_size = {batch_size}; add images or lower it"
             )
-        levels, present = shards.load("train")
+        shards.check("train")
+        window = max(1, window_bytes // shards.image_bytes)
+        order = Order(shards.counts("train"), window, batch_size, seed, rank, world_size)
+        source: Levels
+        if shards.count("train") * shards.image_bytes <= _room(device):
+            levels, present = shards.load("train", device=device)
+            source = CachedLevels(levels, order)
+        else:
+            present = shards.attributes("train") if classes else torch.zeros(0, 0)
+            source = StreamedLevels(Reader(shards, "train"), order, device, _workers())
         labels = labels_of(classes, shards.attribute_names, present)
         if labels is not None:
             labels = labels.to(device)
-        return cls(levels.to(device), labels, batch_size, seed, rank, world_size)
+        return cls(source, labels, Augmentation(flip=flip, shift=shift), device)
 
     def __call__(self, step: int) -> Batch:
         """This rank's B / ranks images of update number `step`."""
-        per_epoch = len(self.levels) // self.batch_size
-        epoch, index = divmod(step, per_epoch)
-        start = index * self.batch_size
-        order = self._order(epoch)[start : start + self.batch_size]
-        part = self.batch_size // self.world_size
-        mine = order[self.rank * part : (self.rank + 1) * part].to(self.levels.device)
-        return Batch(self.levels[mine], None if self.labels is None else self.labels[mine])
+        order, labels = self.source.order, self.labels
+        levels = self.source.part(step)
+        if not self.augmentation.does_nothing:
+            side = levels.shape[-1]
+            moves = self.augmentation.moves(order.batch_size, side, seed=order.seed, step=step)
+            levels = moves[order.mine](levels)
+        if labels is not None:
+            labels = labels[order.part(step).to(self.device, non_blocking=True)]
+        return Batch(levels, labels)
 
-    def _order(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.randperm(len(self.levels), generator=generator)
+    def close(self) -> None:
+        """Ends workers, if there are any; batches asked for later begin them anew."""
+        self.source.close()
+
+
+def _room(device: torch.device) -> int:
+    """Bytes that a held split may take: GLOW_CACHE_BYTES, or a quarter of what is free there."""
+    wanted = _number("GLOW_CACHE_BYTES", "a number of bytes")
+    if wanted is not None:
+        return wanted
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 4
+    return int(psutil.virtual_memory().available) // 4 // _ranks_here()
+
+
+def _workers() -> int:
+    """Worker processes of this rank: GLOW_WORKERS, or 2 where the ranks leave cores for them."""
+    wanted = _number("GLOW_WORKERS", "a number of processes, 0 for none")
+    if wanted is not None:
+        return wanted
+    spare = len(os.sched_getaffinity(0)) // _ranks_here() - 1
+    return max(0, min(WORKERS, spare))
+
+
+def _ranks_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def _number(variable: str, expected: str) -> int | None:
+    text = os.environ.get(variable, "")
+    if text and not text.isdigit():
+        raise InputError(f"{variable} is {text!r}, expected {expected}")
+    return int(text) if text else None

@@ -103,6 +103,8 @@ class TrainParams(Section):
     max_grad_norm: float = Field(gt=0.0)
     ema_decay: float = Field(ge=0.0, lt=1.0)
     class_weight: float = Field(ge=0.0)  # of the classifier's loss, with model.conditional
+    flip: bool  # mirrors images at random
+    shift: float = Field(ge=0.0, lt=1.0)  # moves them at random, up to this fraction of the side
     initialize_images: Positive
     backprop: Literal["autograd", "balanced", "reversible"]
     valid_every: Positive

@@ -10,6 +10,7 @@ import json
 import random
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.errors import InputError
+from stages.shard_file import REMEDY, ShardFile, missing
 
 SPLITS = ("train", "valid", "test")
 MANIFEST = "dataset.json"
@@ -111,21 +113,80 @@ class ShardSet:
         for name, about in shards:
             yield from self._read(self.folder / split / name, int(about["count"]))
 
-    def load(self, split: str, limit: int | None = None) -> tuple[Tensor, Tensor]:
-        """A split or its first images: levels (N, C, H, W) uint8, attributes (N, A) bool."""
-        count = min(self.count(split), limit or self.count(split))
-        levels = torch.empty(count, 3, self.image_size, self.image_size, dtype=torch.uint8)
-        attributes = torch.zeros(count, len(self.attribute_names), dtype=torch.bool)
-        for index, sample in zip(range(count), self.samples(split), strict=False):
-            levels[index] = sample.levels
-            row = [sample.attributes[name] for name in self.attribute_names]
-            attributes[index] = torch.tensor(row, dtype=torch.bool)
-        return levels, attributes
+    @property
+    def image_bytes(self) -> int:
+        """H W C: one image's levels."""
+        return 3 * self.image_size**2
+
+    def check(self, split: str) -> None:
+        """InputError where a shard is not there."""
+        for shard in self.files(split):
+            if not shard.file.is_file():
+                raise missing(shard.file)
+
+    def counts(self, split: str) -> list[int]:
+        """Images in each shard of a split."""
+        return [int(about["count"]) for about in self.manifest["splits"][split]["shards"].values()]
+
+    def files(self, split: str) -> list[ShardFile]:
+        """The shards of a split, to read by position."""
+        names = self.manifest["splits"][split]["shards"]
+        return [
+            ShardFile(self.folder / split / name, count, self.image_bytes)
+            for name, count in zip(names, self.counts(split), strict=True)
+        ]
+
+    def load(
+        self, split: str, limit: int | None = None, *, device: torch.device | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """A split or its first images, on `device`.
+
+        Returns:
+            levels (N, C, H, W) uint8, and attributes (N, A) bool, these always on the CPU.
+
+        Raises:
+            InputError: a shard is missing, damaged, or has lost images.
+        """
+        count, side = self._up_to(split, limit), self.image_size
+        levels = torch.empty(count, 3, side, side, dtype=torch.uint8, device=device)
+        present = torch.zeros(count, len(self.attribute_names), dtype=torch.bool)
+        for start, shard, taken in self._shards(split, count):
+            read = np.empty((taken, side, side, 3), np.uint8)
+            for index in range(taken):
+                shard.levels(index, read[index])
+            part = torch.from_numpy(read).to(levels.device).permute(0, 3, 1, 2)
+            levels[start : start + taken] = part
+            present[start : start + taken] = self._attributes(shard, taken)
+        return levels, present
+
+    def attributes(self, split: str) -> Tensor:
+        """Which attributes the images of a split have, (N, A) bool; raises as `load` does."""
+        parts = self._shards(split, self.count(split))
+        rows = [self._attributes(shard, taken) for _, shard, taken in parts]
+        return torch.cat([torch.zeros(0, len(self.attribute_names), dtype=torch.bool), *rows])
+
+    def _attributes(self, shard: ShardFile, taken: int) -> Tensor:
+        names = self.attribute_names
+        if not names:
+            return torch.zeros(taken, 0, dtype=torch.bool)
+        rows = [[has[name] for name in names] for has in map(shard.attributes, range(taken))]
+        return torch.tensor(rows, dtype=torch.bool)
+
+    def _up_to(self, split: str, limit: int | None) -> int:
+        return min(self.count(split), limit or self.count(split))
+
+    def _shards(self, split: str, count: int) -> Iterator[tuple[int, ShardFile, int]]:
+        """Shards with the first `count` images: number of the first, and how many to take."""
+        start = 0
+        for shard in self.files(split):
+            if start < count:
+                with closing(shard):
+                    yield start, shard, min(shard.count, count - start)
+            start += shard.count
 
     def _read(self, shard: Path, expected: int) -> Iterator[Sample]:
-        remedy = "`dvc checkout data/shards` or `dvc repro --force preprocess` restores it"
         if not shard.is_file():
-            raise InputError(f"shard {shard} is missing; {remedy}")
+            raise missing(shard)
         shape = (self.image_size, self.image_size, 3)
         found = 0
         try:
@@ -139,6 +200,6 @@ class ShardSet:
                 pixels = torch.from_numpy(levels).permute(2, 0, 1)
                 yield Sample(meta["name"], pixels, meta["attributes"])
         except (tarfile.TarError, ValueError, KeyError, EOFError) as error:
-            raise InputError(f"shard {shard} is damaged ({error}); {remedy}") from None
+            raise InputError(f"shard {shard} is damaged ({error}); {REMEDY}") from None
         if found != expected:
-            raise InputError(f"shard {shard} holds {found} images, expected {expected}; {remedy}")
+            raise InputError(f"shard {shard} holds {found} images, expected {expected}; {REMEDY}")

@@ -109,6 +109,8 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             rank=rank(),
             world_size=world_size(),
             device=device,
+            flip=how.flip,
+            shift=how.shift,
         )
         valid, present = shards.load("valid", how.valid_images)
         labels = labels_of(config.classes, shards.attribute_names, present)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train import OUTS, finished, project
+from training import OUTS, Training
 
 from glow import load_glow
 from stages.errors import InputError
@@ -44,12 +44,13 @@ def test_classes_that_are_none_are_refused(conditional: str | list[str], message
 
 @pytest.mark.slow
 def test_a_conditional_model_trains_and_learns_the_class(tmp_path: Path, shards: ShardSet) -> None:
-    folder = project(
+    training = Training.new(
         tmp_path / "p",
+        shards.folder,
         **{"model.conditional": "Pale_Skin", "train.class_weight": 1.0, "train.steps": 150},
     )
-    finished(folder, shards)
-    glow = load_glow(folder / OUTS[0])
+    training.finish()
+    glow = load_glow(training.folder / OUTS[0])
     assert glow.config.classes == ("not Pale_Skin", "Pale_Skin")
     levels, present = shards.load("train")
     labels = labels_of(glow.config.classes, shards.attribute_names, present)

@@ -1,0 +1,135 @@
+"""A training split that is read from its shards as it is needed, by worker processes.
+
+Workers fill page-locked memory, from where a batch travels to the GPU while the one before it is
+trained on. What they read the operating system keeps as long as it has room, once for all ranks
+and workers; a process holds a few batches, whatever the size of the split.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from itertools import count
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from stages.errors import InputError, StageError
+from stages.order import Order
+from stages.reader import Reader
+
+PORTION_BYTES = 4 * 2**20  # that a worker hands over at once: each hand-over takes 2 ms
+PORTIONS_AHEAD = 2  # of each worker
+
+
+class _Portions(Dataset[Tensor | Exception]):
+    """What workers do: the numbers of images to their levels (n, H, W, C).
+
+    Trouble is returned, since an error raised in a worker arrives as the text of its traceback.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def __getitem__(self, images: NDArray[np.int64]) -> Tensor | Exception:
+        try:
+            return torch.from_numpy(self.reader.read(images))
+        except (InputError, OSError) as error:
+            return error
+
+
+class StreamedLevels:
+    """Batches read ahead by `workers` processes, or by this one where there are none.
+
+    Batches are asked for in the order of their steps; one out of turn, as the first after a
+    resume, begins a new stream there without reading what comes before.
+    """
+
+    def __init__(self, reader: Reader, order: Order, device: torch.device, workers: int) -> None:
+        self.reader, self.order, self.device, self.workers = reader, order, device, workers
+        self._stream: Iterator[Tensor] | None = None
+        self._ahead: tuple[int, Tensor] | None = None
+        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def part(self, step: int) -> Tensor:
+        """This rank's part of the batch of update number `step`, (B / ranks, C, H, W).
+
+        Raises:
+            InputError: a shard is missing, damaged, or has lost images.
+            StageError: a worker was killed.
+        """
+        if self._ahead is None or self._ahead[0] != step:
+            self.close()
+            self._stream = self._begin(step)
+            self._ahead = step, self._next()
+        levels = self._ahead[1]
+        if self._copies is not None:
+            now = torch.cuda.current_stream(self.device)
+            now.wait_stream(self._copies)
+            levels.record_stream(now)
+        self._ahead = step + 1, self._next()
+        return levels
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._stream = self._ahead = None
+        self.reader.close()
+
+    def _begin(self, first: int) -> Iterator[Tensor]:
+        """This rank's parts of the batches from step `first` on, (b, H, W, C), in memory."""
+        size = self.order.batch_size // self.order.world_size
+        fit = max(1, PORTION_BYTES // (size * 3 * self.reader.side**2))
+        steps = min(fit, self.order.steps_per_epoch)
+        loader = DataLoader(
+            _Portions(self.reader),
+            batch_size=None,
+            sampler=(self._images(start, steps) for start in count(first, steps)),
+            num_workers=self.workers,
+            prefetch_factor=PORTIONS_AHEAD if self.workers else None,
+            pin_memory=self._copies is not None,
+            multiprocessing_context="fork" if self.workers else None,
+            worker_init_fn=_leave_the_group,
+            generator=torch.Generator(),  # else it draws from the global one
+        )
+        # torch's handler would raise wherever the training is when a worker dies; without it a
+        # dead worker is found where its batch is missed
+        before = signal.getsignal(signal.SIGCHLD)
+        portions = iter(loader)
+        signal.signal(signal.SIGCHLD, before)
+        try:
+            while True:
+                portion = _received(portions)
+                if isinstance(portion, Exception):
+                    raise portion
+                yield from portion.split(size)
+        finally:
+            del portions  # ends the workers, even while an error keeps this frame
+
+    def _images(self, start: int, steps: int) -> NDArray[np.int64]:
+        return torch.cat([self.order.part(start + step) for step in range(steps)]).numpy()
+
+    def _next(self) -> Tensor:
+        """(b, C, H, W) on the device, brought there beside what the device computes."""
+        assert self._stream is not None
+        with torch.cuda.stream(self._copies):
+            there = next(self._stream).to(self.device, non_blocking=True)
+            return there.permute(0, 3, 1, 2).contiguous()
+
+
+def _received(portions: Iterator[Tensor | Exception]) -> Tensor | Exception:
+    """The next portion; StageError where its worker is gone, before or while it hands over."""
+    try:
+        return next(portions)
+    except (RuntimeError, OSError, EOFError) as error:
+        how = (str(error) or type(error).__name__).splitlines()[0]
+        raise StageError(
+            f"a worker that reads shards ended ({how}); if memory was short, set GLOW_WORKERS "
+            "lower, or to 0 to read without workers"
+        ) from None
+
+
+def _leave_the_group(_worker: int) -> None:
+    """Keeps signals meant for the training from its workers: it ends them when it ends."""
+    os.setpgrp()
