@@ -4,6 +4,8 @@ So the optimiser, the average, the norm and the all-reduce of data-parallel trai
 operation on one tensor, where a Glow has hundreds of small ones.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -16,10 +18,10 @@ def flatten_parameters(module: nn.Module) -> Tensor:
     return flat
 
 
-def collect_gradients(module: nn.Module, flat: Tensor) -> None:
+def collect_gradients(parameters: Iterable[nn.Parameter], flat: Tensor) -> None:
     """Moves the gradients of all parameters into the vector `flat`, (P,); zero where none is."""
     found = []
-    for parameter in module.parameters():
+    for parameter in parameters:
         gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
         found.append(gradient.reshape(-1))
         parameter.grad = None

@@ -103,15 +103,15 @@ class Folding:
         response = self.unshifted.clone()
         response.chunk(self.coupling.outputs, dim=1)[-1].add_(self.coupling.offset)
         each = zip(
-            self.matrix,
-            self.matrix @ self.bias[:, :, None],
-            self.pixels * log_det,
-            self.kernel1.permute(0, 1, 4, 2, 3),
-            self.bias1,
+            self.matrix.unbind(),
+            (self.matrix @ self.bias[:, :, None]).unbind(),
+            (self.pixels * log_det).unbind(),
+            self.kernel1.permute(0, 1, 4, 2, 3).unbind(),
+            self.bias1.unbind(),
             [weight.detach() for weight in parts.weight2],
             [bias.detach() for bias in parts.bias2],
-            self.kernel3.permute(0, 1, 4, 2, 3),
-            response.unflatten(2, self.size if self.edge else (1, 1)),
+            self.kernel3.permute(0, 1, 4, 2, 3).unbind(),
+            response.unflatten(2, self.size if self.edge else (1, 1)).unbind(),
             strict=True,
         )
         self.folded = [FoldedStep(*tensors) for tensors in each]

@@ -71,7 +71,7 @@ class Parts:
             )
             for tensors, parameters in pairs:
                 if len(parameters) and isinstance(parameters[0], torch.nn.Parameter):
-                    found += tensors
+                    found += tensors.unbind() if isinstance(tensors, Tensor) else tensors
         return found
 
 

@@ -5,11 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+SMALL_PRODUCT = 2**24  # multiplications
+SMALL_IMAGE = 64  # pixels
 
 
 def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """relu(x W' + b), (N, I) -> (N, O), in one pass where the device can; not differentiable."""
-    if _onednn(x):
+    if _onednn(x, len(weight)):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu", [], "")
     if x.is_cuda:
         return torch._addmm_activation(bias, x, weight.T)
@@ -18,7 +20,7 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def conv_relu(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """relu(kernel * x + bias), a 3x3 convolution that keeps the size; not differentiable."""
-    if _onednn(x):
+    if _onednn(x, 9 * len(kernel)):
         one = [1, 1]
         return torch.ops.mkldnn._convolution_pointwise(
             x, kernel, bias, one, one, one, 1, "relu", [], ""
@@ -31,7 +33,7 @@ def product(x: Tensor, matrix: Tensor) -> Tensor:
 
     On a CPU it is oneDNN's, which on AMD's is faster than MKL's.
     """
-    if _onednn(x):
+    if _onednn(x, matrix.shape[1]):
         return torch.ops.mkldnn._linear_pointwise(x, matrix.T, None, "none", [], "")
     return x @ matrix
 
@@ -47,10 +49,34 @@ def images(matrix: Tensor, like: Tensor) -> Tensor:
     return matrix.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def conv_backward(
-    grad: Tensor, x: Tensor, kernel: Tensor, *, of_bias: bool
+def widening_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, kernel and bias of a 3x3 convolution from few channels to many."""
+    if not _is_small(x):
+        return _conv_backward(grad, x, kernel, mask=[True, True, True])
+    columns = rows(grad)
+    of_kernel = (_patches(x).T @ columns).view(3, 3, x.shape[1], -1).permute(3, 2, 0, 1)
+    grad_x = _conv_backward(grad, x, kernel, mask=[True, False, False])[0]
+    return grad_x, of_kernel, columns.sum(dim=0)
+
+
+def narrowing_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of x and kernel of a 3x3 convolution from many channels to few."""
+    if not _is_small(x):
+        return _conv_backward(grad, x, kernel, mask=[True, True, False])[:2]
+    patches = _patches(grad)
+    turned = kernel.permute(2, 3, 0, 1).flip(0, 1).flatten(0, 2)
+    of_kernel = (patches.T @ rows(x)).view(3, 3, grad.shape[1], -1).flip(0, 1)
+    return images(product(patches, turned), x), of_kernel.permute(2, 3, 0, 1)
+
+
+def through_relu_(grad: Tensor, h: Tensor) -> Tensor:
+    """The gradient before a ReLU from that after it, in its place; h is the ReLU's output."""
+    return torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)
+
+
+def _conv_backward(
+    grad: Tensor, x: Tensor, kernel: Tensor, *, mask: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of x, kernel and bias of a 3x3 convolution that keeps the image's size."""
     return torch.ops.aten.convolution_backward(
         grad,
         x,
@@ -62,14 +88,32 @@ def conv_backward(
         transposed=False,
         output_padding=[0, 0],
         groups=1,
-        output_mask=[True, True, of_bias],
+        output_mask=mask,
     )
 
 
-def through_relu_(grad: Tensor, h: Tensor) -> Tensor:
-    """The gradient before a ReLU from that after it, in its place; h is the ReLU's output."""
-    return torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)
+def _is_small(x: Tensor) -> bool:
+    """Whether images are so small that a CPU is faster at products than at convolutions."""
+    return x.device.type == "cpu" and x.shape[2] * x.shape[3] <= SMALL_IMAGE
 
 
-def _onednn(x: Tensor) -> bool:
-    return _ONEDNN and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+def _patches(x: Tensor) -> Tensor:
+    """What a 3x3 kernel sees at every pixel, (B H W, 9 C), by row, column, channel."""
+    batch, channels, height, width = x.shape
+    padded = x.new_zeros(batch, height + 2, width + 2, channels)
+    padded[:, 1:-1, 1:-1] = x.permute(0, 2, 3, 1)
+    image, row, pixel, _ = padded.stride()
+    windows = padded.as_strided(
+        (batch, height, width, 3, 3, channels), (image, row, pixel, row, pixel, 1)
+    )
+    return windows.reshape(batch * height * width, 9 * channels)
+
+
+def _onednn(x: Tensor, outputs: int) -> bool:
+    """Whether oneDNN is asked for a product; for a small one MKL has less to set up."""
+    return (
+        _ONEDNN
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and x.numel() * outputs > SMALL_PRODUCT
+    )

@@ -20,13 +20,14 @@ from glow.parts import Parts
 from glow.permutation import at_every_pixel
 from glow.piece import Piece
 from glow.products import (
-    conv_backward,
     conv_relu,
     images,
     linear_relu,
+    narrowing_backward,
     product,
     rows,
     through_relu_,
+    widening_backward,
 )
 from glow.step import FlowStep
 
@@ -66,14 +67,24 @@ class Steps(Piece):
     def __init__(self, steps: Sequence[FlowStep]) -> None:
         self.bijections: Sequence[FlowStep] = steps
 
+        self._parts = Parts.of(steps)
+
+    @property
+    def parts(self) -> Parts:
+        """Of the steps; looked up again where tensors are other ones than before."""
+        first, known = self.bijections[0], self._parts
+        same_parameters = known.bias[0] is first.actnorm.bias
+        if not same_parameters or known.factors[-1][0] is not first.permutation.factors()[-1]:
+            self._parts = Parts.of(self.bijections)
+        return self._parts
+
     def parameters(self) -> list[Any]:
         """In the order of `gradients`."""
-        parts = Parts.of(self.bijections)
-        return parts.learned(parts)
+        return self.parts.learned(self.parts)
 
     def fold(self, x: Tensor) -> Folding:
         """Of all steps."""
-        return Folding(self.bijections, Parts.of(self.bijections), x)
+        return Folding(self.bijections, self.parts, x)
 
     def forward(self, at: int, folded: Folding, x: Tensor) -> tuple[Tensor, StepTrace]:
         """The step, and all that its gradient needs."""
@@ -137,7 +148,7 @@ class Steps(Piece):
 
     def gradients(self, folded: Folding, found: Sequence[FoldedStep]) -> list[Tensor]:
         """Unfolds them, all steps at once."""
-        return folded.gradients(found).learned(Parts.of(self.bijections))
+        return folded.gradients(found).learned(self.parts)
 
     def _undo(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Ready]:
         """What the coupling had, and the network's output."""
@@ -171,12 +182,12 @@ class Steps(Piece):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The gradients of z1, and of kernel1, bias1, weight2, bias2, kernel3."""
         grad_h = grad_h.contiguous(memory_format=torch.channels_last)
-        grad, kernel3, _ = conv_backward(grad_h, trace.h2, step.kernel3, of_bias=False)
+        grad, kernel3 = narrowing_backward(grad_h, trace.h2, step.kernel3)
         at_2 = rows(through_relu_(grad, trace.h2))
         weight2, bias2 = at_2.T @ rows(trace.h1), at_2.sum(dim=0)
         grad = images(product(at_2, step.weight2), trace.h1)
         through_relu_(grad, trace.h1)
-        grad, kernel1, bias1 = conv_backward(grad, trace.seen, step.kernel1, of_bias=True)
+        grad, kernel1, bias1 = widening_backward(grad, trace.seen, step.kernel1)
         channels = trace.z.shape[1] // 2
         return grad[:, :channels], (kernel1, bias1, weight2, bias2, kernel3)
 
