@@ -98,7 +98,7 @@ class Chain(Bijection):
             return piece.fold(x)
         key = number, x.shape[2:]
         if key not in self._frozen:
-            self._frozen[key] = piece.fold(x)
+            self._frozen[key] = piece.fold_for_good(x)
         return self._frozen[key]
 
     def _pieces(self) -> list[Piece]:

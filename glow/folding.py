@@ -21,6 +21,7 @@ from torch import Tensor
 from glow.convolution import outside
 from glow.parts import Parts, stacked
 from glow.permutation import inverse_of
+from glow.products import packed_kernel, packed_weight
 from glow.step import FlowStep
 
 
@@ -115,6 +116,17 @@ class Folding:
             strict=True,
         )
         self.folded = [FoldedStep(*tensors) for tensors in each]
+
+    def pack(self, batch: int) -> None:
+        """Into oneDNN's own form, for batches of about that size; no gradients after that."""
+        self.folded = [
+            step._replace(
+                kernel1=packed_kernel(step.kernel1, (batch, step.kernel1.shape[1], *self.size)),
+                weight2=packed_weight(step.weight2, batch * self.pixels),
+                kernel3=packed_kernel(step.kernel3, (batch, step.kernel3.shape[1], *self.size)),
+            )
+            for step in self.folded
+        ]
 
     def _scale(self, logs: Sequence[Tensor], bias: Tensor) -> Tensor:
         return (stacked(logs) * self.network_factor).exp() if logs else torch.ones_like(bias)

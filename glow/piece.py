@@ -27,6 +27,10 @@ class Piece(ABC):
     def fold(self, x: Tensor) -> Any:  # noqa: ANN401 - each kind has its own
         """What the parameters come down to, for images as large as x."""
 
+    def fold_for_good(self, x: Tensor) -> Any:  # noqa: ANN401
+        """The same for much use and no gradients: what takes time once may save it later."""
+        return self.fold(x)
+
     @abstractmethod
     def forward(self, at: int, folded: Any, x: Tensor) -> tuple[Tensor, Any]:  # noqa: ANN401
         """log_det (B,) and the trace of bijection number `at`."""

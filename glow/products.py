@@ -1,5 +1,7 @@
 """The matrix products inside a coupling's network, each with what can be fused into it."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,7 +13,7 @@ SMALL_IMAGE = 64  # pixels
 
 def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """relu(x W' + b), (N, I) -> (N, O), in one pass where the device can; not differentiable."""
-    if _onednn(x, len(weight)):
+    if weight.is_mkldnn or _onednn(x, len(weight)):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu", [], "")
     if x.is_cuda:
         return torch._addmm_activation(bias, x, weight.T)
@@ -20,12 +22,35 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def conv_relu(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """relu(kernel * x + bias), a 3x3 convolution that keeps the size; not differentiable."""
-    if _onednn(x, 9 * len(kernel)):
-        one = [1, 1]
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, kernel, bias, one, one, one, 1, "relu", [], ""
-        )
+    if not kernel.is_mkldnn and _is_small(x):
+        weight = kernel.permute(0, 2, 3, 1).flatten(1)
+        return images(linear_relu(_patches(x), weight, bias), x)
+    if kernel.is_mkldnn or _onednn(x, 9 * len(kernel)):
+        return _fused_convolution(x, kernel, bias, "relu")
     return F.conv2d(x, kernel, bias, padding=1).relu_()
+
+
+def conv(x: Tensor, kernel: Tensor) -> Tensor:
+    """kernel * x, a 3x3 convolution that keeps the size."""
+    if kernel.is_mkldnn:
+        return _fused_convolution(x, kernel, None, "none")
+    return F.conv2d(x, kernel, padding=1)
+
+
+def packed_kernel(kernel: Tensor, shape: Sequence[int]) -> Tensor:
+    """The kernel as oneDNN has it inside, for images of a shape (B, C, H, W); others as it is.
+
+    Otherwise it is brought into that form every time it is used.
+    """
+    if not _packs(kernel):
+        return kernel
+    one = [1, 1]
+    return torch.ops.mkldnn._reorder_convolution_weight(kernel, one, one, one, 1, list(shape))
+
+
+def packed_weight(weight: Tensor, n_rows: int) -> Tensor:
+    """The same for the weight of `linear_relu`, for that many rows."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight, n_rows) if _packs(weight) else weight
 
 
 def product(x: Tensor, matrix: Tensor) -> Tensor:
@@ -90,6 +115,15 @@ def _conv_backward(
         groups=1,
         output_mask=mask,
     )
+
+
+def _fused_convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, then: str) -> Tensor:
+    one = [1, 1]
+    return torch.ops.mkldnn._convolution_pointwise(x, kernel, bias, one, one, one, 1, then, [], "")
+
+
+def _packs(weight: Tensor) -> bool:
+    return _ONEDNN and weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 def _is_small(x: Tensor) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from glow.conditioner import Conditioner
@@ -20,6 +19,7 @@ from glow.parts import Parts
 from glow.permutation import at_every_pixel
 from glow.piece import Piece
 from glow.products import (
+    conv,
     conv_relu,
     images,
     linear_relu,
@@ -85,6 +85,12 @@ class Steps(Piece):
     def fold(self, x: Tensor) -> Folding:
         """Of all steps."""
         return Folding(self.bijections, self.parts, x)
+
+    def fold_for_good(self, x: Tensor) -> Folding:
+        """Of all steps, brought into the form in which a CPU's library has them inside."""
+        folded = self.fold(x)
+        folded.pack(len(x))
+        return folded
 
     def forward(self, at: int, folded: Folding, x: Tensor) -> tuple[Tensor, StepTrace]:
         """The step, and all that its gradient needs."""
@@ -165,7 +171,7 @@ class Steps(Piece):
         """What the network sees, both hidden activations, and its output, ready."""
         seen, h1 = self._run_first(step, z1)
         h2 = images(linear_relu(rows(h1), step.weight2, step.bias2), h1)
-        out = F.conv2d(h2, step.kernel3, padding=1)
+        out = conv(h2, step.kernel3)
         h = torch.empty(out.shape, dtype=out.dtype, device=out.device)
         torch.add(out, step.response, out=h)
         return seen, h1, h2, *coupling.prepare_(h)
