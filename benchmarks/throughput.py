@@ -170,8 +170,13 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
 
 def command(
     *,
-    width: Annotated[list[int], typer.Option(help="hidden channels; may be repeated")] = [512],
-    depth: Annotated[list[int], typer.Option(help="steps per level; may be repeated")] = [4, 8],
+    width: Annotated[tuple[int, ...], typer.Option(help="hidden channels; may be repeated")] = (
+        512,
+    ),
+    depth: Annotated[tuple[int, ...], typer.Option(help="steps per level; may be repeated")] = (
+        4,
+        8,
+    ),
     image_size: Annotated[int, typer.Option(help="side of the images")] = 32,
     batch_size: Annotated[int, typer.Option(help="images per step")] = 16,
     rounds: Annotated[int, typer.Option(help="times everything is timed")] = 9,
@@ -180,6 +185,7 @@ def command(
     ),
 ) -> None:
     """Time training and sampling, ours and normflows', in interleaved rounds."""
+    width, depth = width or [512], depth or [4, 8]
     rows = []
     for w in width:
         for k in depth:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from glow.convolution import outside
-from glow.parts import Parts, stacked
+from glow.parts import Each, Parts, stacked
 from glow.permutation import inverse_of
 from glow.products import packed_kernel, packed_weight
 from glow.step import FlowStep
@@ -128,8 +128,8 @@ class Folding:
             for step in self.folded
         ]
 
-    def _scale(self, logs: Sequence[Tensor], bias: Tensor) -> Tensor:
-        return (stacked(logs) * self.network_factor).exp() if logs else torch.ones_like(bias)
+    def _scale(self, logs: Each, bias: Tensor) -> Tensor:
+        return (stacked(logs) * self.network_factor).exp() if len(logs) else torch.ones_like(bias)
 
     def gradients(self, found: Sequence[FoldedStep]) -> Parts:
         """Of the parameters of all steps, from the gradient of each step's folding."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,8 @@ class Parts:
         """Parameters, and the fixed factors of permutations."""
         networks: list[Conditioner] = [step.coupling.conditioner for step in steps]  # type: ignore[misc]
         actnorms = [step.actnorm for step in steps]
-        norms1, norms2 = [n.norm1 for n in networks], [n.norm2 for n in networks]
+        norms1: list[Any] = [network.norm1 for network in networks]
+        norms2: list[Any] = [network.norm2 for network in networks]
         last = [network.conv3 for network in networks]
         inside = isinstance(norms1[0], ActNorm)
         return cls(
@@ -52,10 +54,10 @@ class Parts:
             factors=list(zip(*(step.permutation.factors() for step in steps), strict=True)),
             kernel1=[network.conv1.weight for network in networks],
             bias1=[norm.bias for norm in norms1],
-            logs1=[norm.logs for norm in norms1] if inside else [],  # type: ignore[union-attr]
+            logs1=[norm.logs for norm in norms1] if inside else [],
             weight2=[network.weight2 for network in networks],
             bias2=[norm.bias for norm in norms2],
-            logs2=[norm.logs for norm in norms2] if inside else [],  # type: ignore[union-attr]
+            logs2=[norm.logs for norm in norms2] if inside else [],
             kernel3=[conv.conv.weight for conv in last],
             bias3=[conv.bias for conv in last],
             logs3=[conv.logs for conv in last],

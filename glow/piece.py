@@ -1,4 +1,4 @@
-"""What a chain is made of for backpropagation: neighbouring bijections that autograd sees as one."""
+"""What a chain is made of for backpropagation: neighbours that autograd sees as one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ def conv_relu(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
 
 
 def conv(x: Tensor, kernel: Tensor) -> Tensor:
-    """kernel * x, a 3x3 convolution that keeps the size."""
+    """A 3x3 convolution that keeps the size, without bias."""
     if kernel.is_mkldnn:
         return _fused_convolution(x, kernel, None, "none")
     return F.conv2d(x, kernel, padding=1)

@@ -68,8 +68,8 @@ class Tape:
         piece: Piece,
         at: int,
         start: int,
-        folded: Any,
-        half: tuple[Tensor, ...],  # noqa: ANN401
+        folded: Any,  # noqa: ANN401
+        half: tuple[Tensor, ...],
     ) -> Any:  # noqa: ANN401
         """The trace of a step; those after it have been asked for theirs."""
         index = start + at
@@ -120,7 +120,12 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tape: Tape, piece: Piece, start: int, x: Tensor, *parameters: Tensor
+        ctx: Any,  # noqa: ANN401
+        tape: Tape,
+        piece: Piece,
+        start: int,
+        x: Tensor,
+        *parameters: Tensor,
     ) -> Any:  # noqa: ANN401
         x = x.detach()
         folded = piece.fold(x)

@@ -150,7 +150,7 @@ class Steps(Piece):
         matrix = torch.bmm(columns, trace.x.flatten(2).transpose(1, 2)).sum(dim=0)
         shift = columns.sum(dim=(0, 2))[:, None]
         grad_x = at_every_pixel(grad_y, step.matrix.T)
-        return grad_x, FoldedStep(matrix, shift, grad_log_det.sum(), *network, response)
+        return grad_x, FoldedStep(matrix, shift, grad_log_det.sum(), *network, response)  # type: ignore[call-arg]  # network has five
 
     def gradients(self, folded: Folding, found: Sequence[FoldedStep]) -> list[Tensor]:
         """Unfolds them, all steps at once."""

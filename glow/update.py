@@ -1,7 +1,7 @@
 """One update of all weights: clipping, optimiser, average."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -49,10 +49,12 @@ class Update:
             if scale != 1.0:
                 gradient *= scale
             self.steps.copy_(before)  # torch's functions count for themselves
-            arguments: Any = ([weights], [gradient], [first], [second])
             if self.optimizer == "adamax":
                 adamax(
-                    *arguments,
+                    [weights],
+                    [gradient],
+                    [first],
+                    [second],
                     [self.steps],
                     foreach=False,
                     eps=EPSILON,
@@ -63,7 +65,10 @@ class Update:
                 )
             else:
                 adamw(
-                    *arguments,
+                    [weights],
+                    [gradient],
+                    [first],
+                    [second],
                     [],
                     [self.steps],
                     fused=True,
