@@ -1,0 +1,75 @@
+"""Every way of computing a network's products is the convolution that it stands for."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glow import products
+
+SHAPES = [(2, 5, 4, 4), (3, 4, 2, 6), (2, 3, 12, 10)]  # the last one is no small image
+
+
+def operands(shape: tuple[int, int, int, int], outputs: int) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(outputs, shape[1], 3, 3, dtype=torch.float64)
+    bias = torch.randn(outputs, dtype=torch.float64)
+    return x, kernel.contiguous(memory_format=torch.channels_last), bias
+
+
+def by_autograd(x: Tensor, kernel: Tensor, bias: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, kernel, bias)]
+    return torch.autograd.grad(F.conv2d(*leaves, padding=1), leaves, grad)
+
+
+def close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients_of_both_convolutions(shape: tuple[int, int, int, int]) -> None:
+    x, kernel, bias = operands(shape, outputs=7)
+    grad = torch.randn(len(x), 7, *shape[2:], dtype=torch.float64)
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    expected = by_autograd(x, kernel, bias, grad)
+    for actual, right in zip(products.widening_backward(grad, x, kernel), expected, strict=True):
+        close(actual, right)
+    for actual, right in zip(
+        products.narrowing_backward(grad, x, kernel), expected[:2], strict=True
+    ):
+        close(actual, right)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_fused_convolution(shape: tuple[int, int, int, int]) -> None:
+    x, kernel, bias = operands(shape, outputs=7)
+    close(products.conv_relu(x, kernel, bias), F.conv2d(x, kernel, bias, padding=1).relu())
+
+
+@pytest.mark.parametrize("rows", [5, 3000])  # small products are MKL's, large ones oneDNN's
+def test_products_in_float32(rows: int) -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(rows, 96), torch.randn(96, 96), torch.randn(96)
+    expected = F.linear(x.double(), weight.double(), bias.double()).relu()
+    actual = products.linear_relu(x, weight, bias)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-3)
+    back = products.product(x, weight)
+    torch.testing.assert_close(back.double(), x.double() @ weight.double(), rtol=1e-4, atol=1e-3)
+
+
+def test_packed_weights_compute_the_same() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 8, 8).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(64, 5, 3, 3).contiguous(memory_format=torch.channels_last)
+    bias, weight = torch.randn(64), torch.randn(64, 64)
+    packed = products.packed_kernel(kernel, x.shape)
+    expected = F.conv2d(x, kernel, bias, padding=1).relu()
+    torch.testing.assert_close(products.conv_relu(x, packed, bias), expected, rtol=0, atol=1e-5)
+    h = products.rows(expected)
+    torch.testing.assert_close(
+        products.linear_relu(h, products.packed_weight(weight, len(h)), bias),
+        F.linear(h, weight, bias).relu(),
+        rtol=0,
+        atol=1e-4,
+    )

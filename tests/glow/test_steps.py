@@ -1,0 +1,116 @@
+"""Steps run together are the steps as the paper writes them: values, inverses, gradients."""
+
+from typing import Any
+
+import pytest
+import torch
+from small import COUPLINGS, close, config_of, images, new_glow, over_combinations
+from torch import Tensor, nn
+
+from glow import Glow
+from glow.parts import stacked
+
+pytestmark = pytest.mark.proof
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "without edge bias": {"edge_bias": False},
+    "without actnorm inside": {"conditioner_actnorm": False},
+    "bounded scale": {"min_scale": 0.3},
+    "another log-scale factor": {"log_scale_factor": 1.0},
+    "no actnorm before": {"normalization": "none"},
+    "checkerboard": {"checkerboard_depth": 1},
+}
+
+
+def both_ways(glow: Glow, x: Tensor) -> None:
+    """Without gradients steps are run together; in evaluation with gradients, one by one."""
+    glow.eval()
+    slow = glow(x)
+    with torch.no_grad():
+        fast = glow(x)
+        close(fast.log_prob, slow.log_prob.detach(), 1e-10)
+        close(fast.latents.flatten(), slow.latents.flatten().detach(), 1e-10)
+        close(glow.decode(fast.latents), x, 1e-9)
+        for level in glow.levels:
+            z = torch.randn_like(level.squeeze(images(glow.config))[0]) * 0.1
+            z, again = z.to(x), z.clone().requires_grad_()
+            x_fast, log_det = level.steps.inverse(z)
+            close(level.steps.restore(z), x_fast, 0)
+            with torch.enable_grad():
+                x_slow, expected = level.steps.inverse(again)
+            close(x_fast, x_slow.detach(), 1e-9)
+            close(log_det, expected.detach(), 1e-9)
+            break
+
+
+@over_combinations
+def test_values_and_inverses(coupling: str, permutation: str) -> None:
+    config = config_of(channels=3, depth=3, coupling=coupling, permutation=permutation)
+    both_ways(new_glow(config, noise=0.02), images(config))
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("coupling", COUPLINGS)
+def test_gradients_in_training_are_those_of_the_definition(
+    coupling: str, variant: dict[str, Any]
+) -> None:
+    config = config_of(channels=3, depth=3, coupling=coupling, **variant)
+    glow, x = new_glow(config), images(config)
+    found = []
+    for training in (True, False):
+        glow.train(training)
+        glow.zero_grad()
+        glow.log_prob(x).square().sum().backward()
+        found.append({name: p.grad.clone() for name, p in glow.named_parameters()})  # type: ignore[union-attr]
+    for name, expected in found[1].items():
+        close(
+            found[0][name] / expected.abs().max().clamp(min=1),
+            expected / expected.abs().max().clamp(min=1),
+            1e-9,
+        )
+
+
+def test_other_parameters_are_noticed() -> None:
+    config = config_of(channels=3, depth=2)
+    glow, other, x = new_glow(config), new_glow(config, seed=1), images(config)
+    with torch.no_grad():
+        before = glow.log_prob(x)
+        glow.load_state_dict(other.state_dict(), assign=True)
+        assert not torch.equal(glow.log_prob(x), before)
+        close(glow.log_prob(x), other.log_prob(x), 1e-12)
+        glow.float().double()
+        close(glow.log_prob(x), other.log_prob(x), 1e-2)
+
+
+def test_frozen_weights_give_the_same_until_thawed() -> None:
+    config = config_of(channels=3, depth=2)
+    glow, x = new_glow(config).eval(), images(config)
+    with torch.no_grad():
+        expected = glow.log_prob(x)
+        with glow.frozen():
+            assert torch.equal(glow.log_prob(x), expected)
+            close(glow.log_prob(x[:1]), expected[:1], 1e-12)
+            for level in glow.levels:
+                for parameter in level.steps.parameters():
+                    parameter.mul_(1.1)
+            assert torch.equal(glow.log_prob(x), expected), "weights were not kept"
+        assert not torch.equal(glow.log_prob(x), expected)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_tensors_at_equal_distances_are_stacked_without_a_copy(length: int) -> None:
+    vector = torch.arange(40.0)
+    regular = [nn.Parameter(vector[3 + 7 * i : 9 + 7 * i].view(2, 3)) for i in range(length)]
+    assert torch.equal(stacked(regular), torch.stack(list(regular)))
+    assert stacked(regular).data_ptr() == regular[0].data_ptr()
+
+
+def test_other_tensors_are_copied() -> None:
+    vector = torch.arange(40.0)
+    uneven = [vector[0:3], vector[5:8], vector[9:12]]
+    overlapping = [vector[0:3], vector[1:4]]
+    backwards = [vector[9:12], vector[3:6]]
+    apart = [torch.randn(3) for _ in range(3)]
+    for tensors in (uneven, overlapping, backwards, apart):
+        assert torch.equal(stacked(tensors), torch.stack(tensors))
