@@ -58,8 +58,20 @@ def held(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> Batches:
     return batches
 
 
+@pytest.fixture(autouse=True)
+def strangers() -> set[int]:
+    """Processes that other tests have left running, such as Python's resource tracker."""
+    STRANGERS.clear()
+    STRANGERS.update(child.pid for child in psutil.Process().children())
+    return STRANGERS
+
+
+STRANGERS: set[int] = set()
+
+
 def children() -> Iterator[psutil.Process]:
-    yield from psutil.Process().children()
+    """Those that this test has started and that still run."""
+    yield from (child for child in psutil.Process().children() if child.pid not in STRANGERS)
 
 
 @pytest.mark.usefixtures("workers")
