@@ -97,9 +97,8 @@ class Folding:
             kernel3 = kernel3[..., :-1]
         self.kernel1 = (kernel1 * self.scale1[:, :, None, None, None]).contiguous()
         self.bias1 = bias1 * self.scale1
-        scaled = kernel3 * self.scale3[:, :, None, None, None]
-        self.kernel3 = self.coupling.in_order(scaled, dim=1).contiguous()
-        self.kernel3 *= self.scale2[:, None, None, None]
+        self.scale32 = (self.scale3[:, :, None] * self.scale2[:, None])[:, :, None, None]
+        self.kernel3 = self.coupling.in_order(kernel3 * self.scale32, dim=1).contiguous()
         self.unshifted = self.coupling.in_order(response * self.scale3[:, :, None], dim=1)
         response = self.unshifted.clone()
         response.chunk(self.coupling.outputs, dim=1)[-1].add_(self.coupling.offset)
@@ -156,8 +155,7 @@ class Folding:
         logs2 = product.sum(dim=(1, 2, 3))
         response = response.flatten(2)
         logs3 = product.sum(dim=(2, 3, 4)) + (response * self.unshifted).sum(dim=2)
-        kernel3 *= self.scale2[:, None, None, None]
-        kernel3 = self.coupling.by_turns(kernel3, dim=1) * self.scale3[:, :, None, None, None]
+        kernel3 = self.coupling.by_turns(kernel3, dim=1) * self.scale32
         response = self.coupling.by_turns(response, dim=1) * self.scale3[:, :, None]
         if self.edge:
             kernel1[..., -1] += bias1[:, :, None, None]
