@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from glow.convolution import ZeroConv3x3
+from glow.split_gradient import ByHand
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -39,6 +40,12 @@ class SplitPrior(nn.Module):
 
     def forward(self, z: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Eps (B, C, H, W) and log p(z | kept), (B,), in nats."""
+        if self.training and torch.is_grad_enabled():
+            last, factor = self.network, self.network.log_scale_factor
+            eps, log_prob = ByHand.apply(
+                z, kept, last.conv.weight, last.bias, last.logs, factor, last.conv.edge_bias
+            )
+            return eps, log_prob
         mean, log_std = self.mean_and_log_std(kept)
         eps = (z - mean) * (-log_std).exp()
         return eps, (normal_log_density(eps) - log_std).sum(dim=(1, 2, 3))
