@@ -107,19 +107,20 @@ class Steps(Piece):
         return self._unmix(at, folded, self._undo(at, folded, z)[0])
 
     def half_of(self, trace: StepTrace) -> tuple[Tensor, ...]:
-        """The second hidden activation and the output: only the first convolution is redone."""
+        """The second hidden activation and the network's output."""
         return trace.h2, trace.shift, trace.scale
 
-    def retrace(
-        self, at: int, folded: Folding, z: Tensor, half: tuple[Tensor, ...], x: Tensor | None
-    ) -> StepTrace:
+    def complete(self, at: int, folded: Folding, x: Tensor, z: Tensor, *half: Tensor) -> StepTrace:
+        """Redoes the first convolution, of the half of z that is the coupling's input too."""
+        h2, shift, scale = half
+        return StepTrace(x, z, *self._run_first(folded[at], halves(z)[0]), h2, shift, scale)
+
+    def retrace(self, at: int, folded: Folding, z: Tensor, x: Tensor | None) -> StepTrace:
         """The network is run once, be it for the inverse or for the step itself."""
         step, coupling = folded[at], self.bijections[at].coupling
         y = z.clone() if x is None else at_every_pixel(x, step.matrix, step.shift)
         z1, other = halves(y)
-        network: Any = (
-            self._run(coupling, step, z1) if not half else (*self._run_first(step, z1), *half)
-        )
+        network = self._run(coupling, step, z1)
         if x is not None:
             coupling.change_(other, network[-2:])
             return StepTrace(x, y, *network)
