@@ -43,7 +43,7 @@ class Tape:
         self._spacing = max(1, -(-self.length // ANCHORS))
         self._inputs: dict[int, Tensor] = {}
         self._checksums: list[Tensor] = []
-        self.output = torch.empty(0)
+        self._z = self.output = torch.empty(0)
 
     def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """z, log_det of all bijections; equal to calling them one after another."""
@@ -56,8 +56,12 @@ class Tape:
                 x, term = _Node.apply(self, piece, start, x, *piece.parameters())
             log_det = log_det + term
             start += len(piece.bijections)
-        self.output = x.detach()
+        self._z = x.detach()
         return x, log_det
+
+    def rewind(self) -> None:
+        """Before a pass backwards, the first or another: the output is the chain's."""
+        self.output = self._z
 
     def keep(self, piece: Piece, index: int, trace: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
         """What of the trace of step number `index` of the chain is kept."""
@@ -145,6 +149,8 @@ class _Node(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> Any:  # noqa: ANN401
         tape, piece, start, counts, kind = ctx.about
+        if start + len(counts) == tape.length:
+            tape.rewind()
         saved = list(ctx.saved_tensors)
         folded, found = ctx.folded, []
         for at in reversed(range(len(piece.bijections))):

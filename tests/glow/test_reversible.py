@@ -180,7 +180,10 @@ def test_gradients_of_parts_of_a_batch_add_up(backprop: str) -> None:
 
 
 @every_mode
-def test_a_second_pass_backwards_finds_the_same(backprop: str) -> None:
+def test_a_second_pass_backwards_finds_the_same(
+    backprop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replays = replays_of(monkeypatch)
     glow, x = flow(0.05, seed=0, depth=8)
     by(glow, backprop).zero_grad()
     density = glow.log_prob(x).mean()
@@ -188,6 +191,7 @@ def test_a_second_pass_backwards_finds_the_same(backprop: str) -> None:
     once = collected(glow)
     density.backward()
     assert error(collected(glow), 2 * once) < 1e-4
+    assert not replays
 
 
 def replays_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
