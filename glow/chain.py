@@ -15,7 +15,7 @@ from glow.steps import Steps, kind
 Backprop = Literal["autograd", "balanced", "reversible"]
 
 # Steps, where memory is saved: the gradients of what they fold to are alive together.
-FOLDED_AT_ONCE = {"balanced": 8, "reversible": 4}
+FOLDED_AT_ONCE = {"balanced": 12, "reversible": 4}
 
 
 class Chain(Bijection):
