@@ -168,7 +168,7 @@ def command(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="images of a pass")] = 16,
     rounds: Annotated[int, typer.Option(help="times everything is timed")] = 7,
-    threads: Annotated[int, typer.Option(help="of the processor")] = 2,
+    threads: Annotated[int, typer.Option(help="of the processor")] = 1,
     out: Annotated[Path, typer.Option(help="JSON to write, Markdown and PNG beside it")] = Path(
         "benchmarks/results/memory.json"
     ),
