@@ -14,7 +14,8 @@ from glow.steps import Steps, kind
 
 Backprop = Literal["autograd", "balanced", "reversible"]
 
-FOLDED_AT_ONCE = 8  # steps, where memory must not grow with their number
+# Steps, where memory is saved: the gradients of what they fold to are alive together.
+FOLDED_AT_ONCE = {"balanced": 12, "reversible": 4}
 
 
 class Chain(Bijection):
@@ -27,7 +28,7 @@ class Chain(Bijection):
         bijections: f_1 to f_n, in the order in which data passes them.
         backprop: what training keeps for the backward pass: "autograd" every activation;
             "reversible" none, they are recomputed from the outputs for a third more work;
-            "balanced" the larger half of them, for a few per cent.
+            "balanced" the half of them that is dearer to recompute, for a few per cent.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Chain(Bijection):
         return self._cut[self.backprop]
 
     def _cut_up(self) -> list[Piece]:
-        at_once = FOLDED_AT_ONCE if self.backprop == "reversible" else max(1, len(self.bijections))
+        at_once = FOLDED_AT_ONCE.get(self.backprop, max(1, len(self.bijections)))
         pieces: list[Piece] = []
         for of, group in groupby(self._bijections(), kind):
             alike = list(group)

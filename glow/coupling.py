@@ -56,7 +56,7 @@ class Coupling(Bijection):
 
     @abstractmethod
     def change_backward(
-        self, z2: Tensor, ready: Ready, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
+        self, z2: Tensor, scale: Tensor, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
     ) -> Tensor:
         """The gradient of x2 from those of z2 and log_det; writes that of h into `grad_h`."""
 
@@ -130,7 +130,7 @@ class AdditiveCoupling(Coupling):
         z2 -= ready[0]
 
     def change_backward(
-        self, z2: Tensor, ready: Ready, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
+        self, z2: Tensor, scale: Tensor, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
     ) -> Tensor:
         """Both are that of z2."""
         grad_h.copy_(grad_z2)
@@ -192,13 +192,12 @@ class AffineCoupling(Coupling):
         z2.div_(ready[1]).sub_(ready[0])
 
     def change_backward(
-        self, z2: Tensor, ready: Ready, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
+        self, z2: Tensor, scale: Tensor, grad_z2: Tensor, grad_log_det: Tensor, grad_h: Tensor
     ) -> Tensor:
         """With z2 = (x2 + shift) scale: d z2 = scale (d x2 + d shift) + z2 d(log scale).
 
         And d(log scale) = (1 - sigmoid) (1 - m / scale) ds.
         """
-        scale = ready[1]
         of_shift, of_s = halves(grad_h)
         torch.mul(grad_z2, scale, out=of_shift)
         torch.addcmul(grad_log_det[:, None, None, None], grad_z2, z2, out=of_s)

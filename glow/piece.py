@@ -45,26 +45,22 @@ class Piece(ABC):
 
     @abstractmethod
     def half_of(self, trace: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-        """The part of a trace that saves the most work for its memory."""
+        """The part of a trace, besides x and z, that saves the most work for its memory."""
 
     @abstractmethod
-    def retrace(
+    def complete(
         self,
         at: int,
         folded: Any,  # noqa: ANN401
+        x: Tensor,
         z: Tensor,
-        half: tuple[Tensor, ...],
-        x: Tensor | None,
+        *half: Tensor,
     ) -> Any:  # noqa: ANN401
-        """The trace again, from the output, or from x where that is known.
+        """The trace again, from its input, its output and `half_of` it."""
 
-        Args:
-            at: which bijection.
-            folded: from `fold`.
-            z: its output.
-            half: from `half_of`, or empty.
-            x: its input, where it need not be recomputed.
-        """
+    @abstractmethod
+    def retrace(self, at: int, folded: Any, z: Tensor, x: Tensor | None) -> Any:  # noqa: ANN401
+        """The trace again, from the output, or from x where that is known."""
 
     @abstractmethod
     def pullback(
@@ -114,9 +110,11 @@ class Opaque(Piece):
         """Nothing."""
         return ()
 
-    def retrace(
-        self, at: int, folded: None, z: Tensor, half: tuple[Tensor, ...], x: Tensor | None
-    ) -> _Graph:
+    def complete(self, at: int, folded: None, x: Tensor, z: Tensor, *half: Tensor) -> _Graph:
+        """Builds the graph."""
+        return self.retrace(at, folded, z, x)
+
+    def retrace(self, at: int, folded: None, z: Tensor, x: Tensor | None) -> _Graph:
         """Builds the graph."""
         if x is None:
             x, _ = self.inverse(at, folded, z)

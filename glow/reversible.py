@@ -8,6 +8,8 @@ An ill-conditioned flow magnifies the rounding of its inverse until the recomput
 nothing to do with the true ones. So each step leaves a checksum of its input, one number per
 image, and where a recomputed input has another, the inputs from the last anchor on, one of a few
 that are kept, are computed again by the flow itself. The log says so, once.
+
+Where half of the activations are kept, the inputs, which are narrow, are too: nothing is inverted.
 """
 
 import logging
@@ -41,7 +43,7 @@ class Tape:
         self._spacing = max(1, -(-self.length // ANCHORS))
         self._inputs: dict[int, Tensor] = {}
         self._checksums: list[Tensor] = []
-        self.output = torch.empty(0)
+        self._z = self.output = torch.empty(0)
 
     def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """z, log_det of all bijections; equal to calling them one after another."""
@@ -54,26 +56,28 @@ class Tape:
                 x, term = _Node.apply(self, piece, start, x, *piece.parameters())
             log_det = log_det + term
             start += len(piece.bijections)
-        self.output = x.detach()
+        self._z = x.detach()
         return x, log_det
 
-    def note(self, index: int, x: Tensor) -> None:
-        """Before step number `index` of the chain: what finds its input again."""
-        if index % self._spacing == 0:
-            self._inputs[index] = x
-        self._checksums.append(_checksum(x))
+    def rewind(self) -> None:
+        """Before a pass backwards, the first or another: the output is the chain's."""
+        self.output = self._z
 
-    def retrace(
-        self,
-        piece: Piece,
-        at: int,
-        start: int,
-        folded: Any,  # noqa: ANN401
-        half: tuple[Tensor, ...],
-    ) -> Any:  # noqa: ANN401
+    def keep(self, piece: Piece, index: int, trace: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+        """What of the trace of step number `index` of the chain is kept."""
+        if self.keep_all:
+            return tuple(trace)
+        if self.keep_half:
+            return trace.x, trace.z, *piece.half_of(trace)
+        if index % self._spacing == 0:
+            self._inputs[index] = trace.x
+        self._checksums.append(_checksum(trace.x))
+        return ()
+
+    def retrace(self, piece: Piece, at: int, start: int, folded: Any) -> Any:  # noqa: ANN401
         """The trace of a step; those after it have been asked for theirs."""
         index = start + at
-        trace = piece.retrace(at, folded, self.output, half, self._inputs.get(index))
+        trace = piece.retrace(at, folded, self.output, self._inputs.get(index))
         if index not in self._inputs and self._drifted(index, trace.x):
             if not self.replays:
                 log.warning(
@@ -83,7 +87,7 @@ class Tape:
                     self.length,
                 )
             self.replays += 1
-            trace = piece.retrace(at, folded, self.output, half, self._replay(index))
+            trace = piece.retrace(at, folded, self.output, self._replay(index))
         self.output = trace.x.detach()
         if index % self._spacing:
             self._inputs.pop(index, None)
@@ -132,16 +136,12 @@ class _Node(torch.autograd.Function):
         log_det = x.new_zeros(len(x))
         kept: list[tuple[Tensor, ...]] = []
         for at in range(len(piece.bijections)):
-            if not tape.keep_all:
-                tape.note(start + at, x)
             term, trace = piece.forward(at, folded, x)
             log_det += term
-            kept.append(
-                tuple(trace) if tape.keep_all else piece.half_of(trace) if tape.keep_half else ()
-            )
+            kept.append(tape.keep(piece, start + at, trace))
             kind, x = type(trace), trace.z
         ctx.about = tape, piece, start, [len(tensors) for tensors in kept], kind
-        ctx.folded = folded if tape.keep_all or tape.keep_half else None
+        ctx.folded = folded if tape.keep_all else None
         ctx.save_for_backward(*(tensor for tensors in kept for tensor in tensors))
         return x, log_det
 
@@ -149,14 +149,21 @@ class _Node(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> Any:  # noqa: ANN401
         tape, piece, start, counts, kind = ctx.about
+        if start + len(counts) == tape.length:
+            tape.rewind()
         saved = list(ctx.saved_tensors)
         folded, found = ctx.folded, []
         for at in reversed(range(len(piece.bijections))):
             own = tuple(saved[len(saved) - counts[at] :])
             del saved[len(saved) - counts[at] :]
             if folded is None:
-                folded = piece.fold(tape.output)
-            trace = kind(*own) if tape.keep_all else tape.retrace(piece, at, start, folded, own)
+                folded = piece.fold(grad_z)
+            if tape.keep_all:
+                trace = kind(*own)
+            elif tape.keep_half:
+                trace = piece.complete(at, folded, *own)
+            else:
+                trace = tape.retrace(piece, at, start, folded)
             grad_z, of_folded = piece.pullback(at, folded, trace, grad_z, grad_log_det)
             found.append(of_folded)
         return None, None, None, grad_z, *piece.gradients(folded, found[::-1])

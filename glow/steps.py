@@ -33,9 +33,9 @@ from glow.step import FlowStep
 
 
 class StepTrace(NamedTuple):
-    """Input, output, what the network sees, its hidden activations, and its output, ready.
+    """Input, output, what the network sees, its hidden activations, and the scale it gives.
 
-    Shift and scale are views of one tensor, so both are kept at the cost of one.
+    No gradient depends on the shift.
     """
 
     x: Tensor
@@ -43,7 +43,6 @@ class StepTrace(NamedTuple):
     seen: Tensor
     h1: Tensor
     h2: Tensor
-    shift: Tensor
     scale: Tensor
 
 
@@ -98,9 +97,9 @@ class Steps(Piece):
         x = x.contiguous()
         z = at_every_pixel(x, step.matrix, step.shift)
         z1, y2 = halves(z)
-        network = self._run(coupling, step, z1)
-        coupling.change_(y2, network[-2:])
-        return coupling.log_det(network[-2:]) + step.log_det, StepTrace(x, z, *network)
+        hidden, ready = self._run(coupling, step, z1)
+        coupling.change_(y2, ready)
+        return coupling.log_det(ready) + step.log_det, StepTrace(x, z, *hidden, ready[1])
 
     def inverse(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Tensor]:
         """The step's inverse; log_det is that of the inverse."""
@@ -113,24 +112,24 @@ class Steps(Piece):
         return self._unmix(at, folded, self._undo(at, folded, z)[0])
 
     def half_of(self, trace: StepTrace) -> tuple[Tensor, ...]:
-        """The second hidden activation and the output: only the first convolution is redone."""
-        return trace.h2, trace.shift, trace.scale
+        """The second hidden activation and the scale, without the shift beside it in memory."""
+        return trace.h2, trace.scale.contiguous()
 
-    def retrace(
-        self, at: int, folded: Folding, z: Tensor, half: tuple[Tensor, ...], x: Tensor | None
-    ) -> StepTrace:
+    def complete(self, at: int, folded: Folding, x: Tensor, z: Tensor, *half: Tensor) -> StepTrace:
+        """Redoes the first convolution, of the half of z that is the coupling's input too."""
+        return StepTrace(x, z, *self._run_first(folded[at], halves(z)[0]), *half)
+
+    def retrace(self, at: int, folded: Folding, z: Tensor, x: Tensor | None) -> StepTrace:
         """The network is run once, be it for the inverse or for the step itself."""
         step, coupling = folded[at], self.bijections[at].coupling
         y = z.clone() if x is None else at_every_pixel(x, step.matrix, step.shift)
         z1, other = halves(y)
-        network: Any = (
-            self._run(coupling, step, z1) if not half else (*self._run_first(step, z1), *half)
-        )
+        hidden, ready = self._run(coupling, step, z1)
         if x is not None:
-            coupling.change_(other, network[-2:])
-            return StepTrace(x, y, *network)
-        coupling.restore_(other, network[-2:])
-        return StepTrace(self._unmix(at, folded, y), z, *network)
+            coupling.change_(other, ready)
+            return StepTrace(x, y, *hidden, ready[1])
+        coupling.restore_(other, ready)
+        return StepTrace(self._unmix(at, folded, y), z, *hidden, ready[1])
 
     def pullback(
         self, at: int, folded: Folding, trace: StepTrace, grad_z: Tensor, grad_log_det: Tensor
@@ -141,7 +140,7 @@ class Steps(Piece):
         outputs = step.kernel3.shape[0]
         grad_h = trace.z.new_empty(len(grad_z), outputs, *grad_z.shape[2:])
         grad_y2 = self.bijections[at].coupling.change_backward(
-            z2, (trace.shift, trace.scale), grad_z2, grad_log_det, grad_h
+            z2, trace.scale, grad_z2, grad_log_det, grad_h
         )
         response = grad_h.sum(dim=0) if folded.edge else grad_h.sum(dim=(0, 2, 3))[:, None, None]
         through, network = self._network_backward(step, trace, grad_h)
@@ -161,20 +160,20 @@ class Steps(Piece):
         coupling = self.bijections[at].coupling
         y = z.clone(memory_format=torch.contiguous_format)
         z1, other = halves(y)
-        ready = self._run(coupling, folded[at], z1)[-2:]
+        _, ready = self._run(coupling, folded[at], z1)
         coupling.restore_(other, ready)
         return y, ready
 
     def _run(
         self, coupling: Coupling, step: FoldedStep, z1: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What the network sees, both hidden activations, and its output, ready."""
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], Ready]:
+        """What the network sees and both hidden activations; its output, ready."""
         seen, h1 = self._run_first(step, z1)
         h2 = images(linear_relu(rows(h1), step.weight2, step.bias2), h1)
         out = conv(h2, step.kernel3)
         h = torch.empty(out.shape, dtype=out.dtype, device=out.device)
         torch.add(out, step.response, out=h)
-        return seen, h1, h2, *coupling.prepare_(h)
+        return (seen, h1, h2), coupling.prepare_(h)
 
     def _run_first(self, step: FoldedStep, z1: Tensor) -> tuple[Tensor, Tensor]:
         batch, channels, height, width = z1.shape
