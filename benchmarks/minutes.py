@@ -70,7 +70,8 @@ def run(trial: Trial) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     # of the core where there is one, so that a busy machine slows and does not bend
     clock = time.perf_counter if report.device().type == "cuda" else time.process_time
     learner = LEARNERS[trial.who](task)
-    spent, waited, steps, curve = 0.0, 0.0, 0, []
+    spent, waited, steps = 0.0, 0.0, 0
+    curve: list[dict[str, float | None]] = []
     with suppress(NonFiniteLoss):
         while spent < trial.seconds:
             share = spent / trial.seconds
@@ -116,21 +117,22 @@ def plot(rows: report.Rows, curves: list[list[dict[str, Any]]]) -> Figure:
         known = []
         for row, curve in zip(rows, curves, strict=True):
             points = [point for point in curve if point["valid_bits_per_dim"] is not None]
-            if row["data"] != name or not points:
+            if row["data"] != name:
                 continue
             values = [point["valid_bits_per_dim"] for point in points]
-            known.append(values)
+            known += [values] if values else []
+            end = ", diverged" if row["diverged_at_step"] else ""
             axes.plot(
                 [point["seconds"] / 60 for point in points],
                 values,
                 STYLES[rates.index(row["learning_rate"]) % len(STYLES)],
                 color=f"C{list(LEARNERS).index(row['model'])}",
-                label=f"{row['model']}, learning rate {row['learning_rate']:g}",
+                label=f"{row['model']}, learning rate {row['learning_rate']:g}{end}",
             )
+        axes.legend()
         if known:  # the first points may be far above all others
             low = min(map(min, known))
             axes.set_ylim(low - 0.1, max(values[len(values) // 10] for values in known) + 0.1)
-            axes.legend()
         axes.set(title=name, xlabel="minutes of training", ylabel="valid bits per dimension")
         axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -196,12 +198,15 @@ def command(
             for row, curve in pool.map(run, pair, chunksize=1):
                 rows.append(row)
                 curves.append(curve)
-    flags = [f"--seconds {seconds:g}", *(f"--learning-rate {rate:g}" for rate in rates)]
+    flags = [
+        f"--seconds {seconds:g} --every {every:g}",
+        *(f"--learning-rate {rate:g}" for rate in rates),
+    ]
     flags += [f"--{name.replace('_', '-')} {value}" for name, value in model.items()]
     size = task.model
     about = report.about(
         " ".join(["python benchmarks/minutes.py", *data, *flags]),
-        threads_per_model=1,
+        threads=1,  # of each model
         models_at_once=at_once,
         seed=seed,
         batch_size=task.batch_size,
