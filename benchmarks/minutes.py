@@ -5,6 +5,7 @@ machine; on a GPU one after the other. The learning rate at a share of the time 
 params.yaml at this share of its steps. What it takes to evaluate is not on the clock. Both are
 evaluated by one function: the same images, the same dequantisation noise, averaged weights. A
 training that meets a loss or gradient that is not finite ends there and has no final number.
+Standard errors are over test images, not over trainings: for those, change `--seed`.
 
 The peer lacks two things of the paper's code: the channel that marks edges, and priors of the
 finer levels that depend on the coarser ones (peer.py).
