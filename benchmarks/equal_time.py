@@ -121,11 +121,3 @@ def run_trials(
     for row, cost in zip(rows, costs, strict=True):
         row["ms_per_step"] = round(1000 * cost, 1)
     return rows
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
-    return "\n".join(lines)

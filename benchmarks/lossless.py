@@ -7,9 +7,6 @@ mosaic; their whole files count.
 """
 
 import io
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pillow_jxl  # noqa: F401 - teaches Pillow JPEG XL
+import report
 import torch
 import typer
 from PIL import Image
@@ -86,7 +84,7 @@ def command(
     size = write_coded(file, coded, [f"{i}.png" for i in range(len(levels))], model_hash(model))
     file.unlink()
     bits, error = found.mean_and_error()
-    rows: dict[str, Any] = {
+    found_by_code = {
         "Glow, evaluated (mean of 8 draws)": f"{bits:.4f} ± {error:.4f}",
         "Glow, net rate of the coded images": f"{coded.net_bits / levels.size:.4f}",
         "Glow, whole file with initial bits": f"{8 * size / levels.size:.4f}",
@@ -94,29 +92,20 @@ def command(
     for name, encode in ENCODERS.items():
         single = sum(len(encode(picture(image))) for image in levels)
         whole = len(encode(mosaic(levels)))
-        rows[f"{name}, a file per image"] = f"{8 * single / levels.size:.4f}"
-        rows[f"{name}, one mosaic"] = f"{8 * whole / levels.size:.4f}"
-    about = {
-        "command": f"python benchmarks/lossless.py {shards} {model} --n {n}",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "seed": 0,
-        "images": f"{len(levels)} test images of {levels.shape[1:]}, {data.n_bits} bits",
-        "bit-exact": len(levels),
-        "initial bits": coded.initial_bits,
-        "compress, images/s": round(len(levels) / (middle - began), 1),
-        "decompress, images/s": round(len(levels) / (end - middle), 1),
-        "data": data.checksum,
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({**about, "bits_per_dim": rows}, indent=2) + "\n", encoding="utf-8")
-    lines = [f"- {key}: {value}" for key, value in about.items()]
-    table = [f"| {name} | {value} |" for name, value in rows.items()]
-    head = ["| code | bits per dimension |", "|---|---|"]
-    text = ["# Lossless coding", "", *lines, "", *head, *table]
-    out.with_suffix(".md").write_text("\n".join([*text, ""]), encoding="utf-8")
-    print("\n".join(table))
+        found_by_code[f"{name}, a file per image"] = f"{8 * single / levels.size:.4f}"
+        found_by_code[f"{name}, one mosaic"] = f"{8 * whole / levels.size:.4f}"
+    about = report.about(
+        f"python benchmarks/lossless.py {shards} {model} --n {n}",
+        seed=0,
+        images=f"{len(levels)} test images of {levels.shape[1:]}, {data.n_bits} bits",
+        bit_exact=len(levels),
+        initial_bits=coded.initial_bits,
+        compressed_per_second=round(len(levels) / (middle - began), 1),
+        decompressed_per_second=round(len(levels) / (end - middle), 1),
+        data=data.checksum,
+    )
+    rows = [{"code": name, "bits_per_dim": value} for name, value in found_by_code.items()]
+    report.save(out, about, rows)
 
 
 if __name__ == "__main__":

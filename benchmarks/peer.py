@@ -43,6 +43,11 @@ def loss_of_peer(flow: nn.Module, x: Tensor) -> Tensor:
     return flow.forward_kld(x)
 
 
+def log_prob_of_peer(flow: nn.Module, x: Tensor) -> Tensor:
+    """Of each image, (B,), nats."""
+    return flow.log_prob(x, None)
+
+
 @torch.no_grad()
 def sample_of_peer(flow: nn.Module, n: int) -> Tensor:
     """N images."""

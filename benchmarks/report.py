@@ -45,10 +45,25 @@ def table(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def save(out: Path, about: dict[str, Any], rows: Rows, figure: Figure | None = None) -> None:
-    """Prints the table; writes it as JSON and Markdown, and the picture beside them."""
+def save(
+    out: Path,
+    about: dict[str, Any],
+    rows: Rows,
+    figure: Figure | None = None,
+    **details: object,
+) -> None:
+    """Prints the table; writes it as JSON and Markdown, and the picture beside them.
+
+    Args:
+        out: the JSON file.
+        about: where the numbers come from.
+        rows: of the table.
+        figure: the picture, if there is one.
+        details: more, for the JSON file alone.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    content = {**about, "rows": rows, **details}
+    out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     facts = [f"- {key}: {value}" for key, value in about.items()]
     text = "\n".join([f"# {out.stem}", "", *facts, "", table(rows), ""])
     out.with_suffix(".md").write_text(text, encoding="utf-8")

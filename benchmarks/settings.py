@@ -6,14 +6,12 @@ Settings differ from the base in what their name says; see equal_time.py for how
 """
 
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
+import report
 import typer
-from equal_time import Setting, run_trials, seconds_per_step, table
+from equal_time import Setting, run_trials, seconds_per_step
 
 from stages.shards import ShardSet
 
@@ -87,19 +85,17 @@ def command(
     costs = seconds_per_step(opened, settings)
     rows = run_trials(shards, settings, costs, seconds, processes)
     rows.sort(key=lambda row: row["valid_bits_per_dim"] or float("inf"))
-    about = {
-        "command": f"python benchmarks/settings.py {shards} --seconds {seconds:g}"
+    about = report.about(
+        f"python benchmarks/settings.py {shards} --seconds {seconds:g}"
         + (" --combinations" if combinations else ""),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread per setting",
-        "seconds_of_one_core": seconds,
-        "torch": torch.__version__,
-        "seed": seed,
-        "base": BASE,
-        "data": opened.checksum,
-    }
+        seconds_of_one_core=seconds,
+        seed=seed,
+        base=BASE,
+        data=opened.checksum,
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
-    print(table(rows))
+    print(report.table(rows))
 
 
 if __name__ == "__main__":

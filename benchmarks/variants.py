@@ -6,16 +6,14 @@ or the conditioner has more), several seeds; see equal_time.py for how time is m
     python benchmarks/variants.py data/shards --seconds 75
 """
 
-import json
-import os
-import platform
 import statistics
 from pathlib import Path
 from typing import Annotated, Any
 
+import report
 import torch
 import typer
-from equal_time import Setting, run_trials, seconds_per_step, table
+from equal_time import Setting, run_trials, seconds_per_step
 
 from glow import Glow, GlowConfig
 from stages.shards import ShardSet
@@ -105,22 +103,13 @@ def command(
         for name, model in models.items()
     ]
     rows = run_trials(shards, settings, costs * seeds, seconds, processes)
-    best = summary(rows)
-    about = {
-        "command": f"python benchmarks/variants.py {shards} --seconds {seconds:g} --seeds {seeds}",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread per trial",
-        "seconds_of_one_core": seconds,
-        "torch": torch.__version__,
-        "base": {**MODEL, **TRAIN, "batch_size": BATCH_SIZE},
-        "data": opened.checksum,
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    content = {**about, "variants": best, "trials": rows}
-    out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    lines = [f"- {key}: {value}" for key, value in about.items()]
-    text = "\n".join(["# Variants at equal time and size", "", *lines, "", table(best), ""])
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(table(best))
+    about = report.about(
+        f"python benchmarks/variants.py {shards} --seconds {seconds:g} --seeds {seeds}",
+        seconds_of_one_core=seconds,
+        base={**MODEL, **TRAIN, "batch_size": BATCH_SIZE},
+        data=opened.checksum,
+    )
+    report.save(out, about, summary(rows), trials=rows)
 
 
 if __name__ == "__main__":
