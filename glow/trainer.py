@@ -58,7 +58,8 @@ class Trainer:
     resumed training draws what an uninterrupted one would, and two processes what one does.
 
     Args:
-        glow: trained in place, in float32 or float64.
+        glow: trained in place, in float32 or float64, its networks as `set_precision` says; the
+            average of its weights is always run in float32.
         config: how.
         seed: of the dequantisation noise.
         micro_batch: images of this process at once, all if left out. Gradients of the parts of a
@@ -84,6 +85,7 @@ class Trainer:
         self.step = 0
         self.notes: dict[str, Any] = {}  # of whoever trains, saved with the rest, as JSON
         self.ema_glow = copy.deepcopy(glow).eval()
+        self.ema_glow.set_precision("float32")
         self.ema = flatten_parameters(self.ema_glow)
         self.weights = flatten_parameters(glow)
         self._parameters = list(glow.parameters())
@@ -159,14 +161,15 @@ class Trainer:
             rows = slice(start, start + (self.micro_batch or len(noisy)))
             x = noisy[rows].to(self.weights)
             labels = None if batch.labels is None else batch.labels[rows]
-            encoding = self.glow(x, labels)
-            bits = bits_per_dim(encoding.log_prob, model.n_dims, model.n_bits).mean()
-            total = bits
-            if labels is not None:
-                surprise = F.cross_entropy(self.glow.top.logits(encoding.top), labels)
-                total = bits + self.config.class_weight * surprise / math.log(2.0)
             share = len(x) / len(noisy)
-            (total * share).backward()
+            with self.glow.full_products():
+                encoding = self.glow(x, labels)
+                bits = bits_per_dim(encoding.log_prob, model.n_dims, model.n_bits).mean()
+                total = bits
+                if labels is not None:
+                    surprise = F.cross_entropy(self.glow.top.logits(encoding.top), labels)
+                    total = bits + self.config.class_weight * surprise / math.log(2.0)
+                (total * share).backward()
             mean += bits.detach() * share
         return mean
 
