@@ -4,7 +4,7 @@ The same params.yaml gives the same DVC state on any machine. `GLOW_NPROC` is th
 processes, by default one per GPU, or one; under an outer torchrun (several nodes) its variables
 alone count. `GLOW_MICRO_BATCH` is the number of images that a process puts through the model at
 once in training, by default its whole part of a batch. `GLOW_PRECISION` is how the networks inside
-couplings multiply in training.
+couplings multiply in training, `GLOW_GRAPHS` whether a step of it is one CUDA graph.
 
 Every process holds the whole model, 44 million parameters for the paper's largest, and one
 all-reduce of its flat gradient joins them; sharding the model (FSDP) would save a GPU less than
@@ -63,6 +63,14 @@ def precision() -> Precision:
             return choice
     expected = ", ".join(get_args(Precision))
     raise InputError(f"GLOW_PRECISION is {text!r}, expected one of {expected}")
+
+
+def graphs() -> bool:
+    """GLOW_GRAPHS: whether a training step is to run as one CUDA graph; not if it is not set."""
+    text = os.environ.get("GLOW_GRAPHS") or "0"
+    if text not in ("0", "1"):
+        raise InputError(f"GLOW_GRAPHS is {text!r}, expected 1 or 0")
+    return text == "1"
 
 
 @contextmanager

@@ -18,7 +18,13 @@ from stages import tracking
 from stages.batches import Batches
 from stages.checkpoints import Checkpoints
 from stages.curves import Curves
-from stages.distributed import micro_batch, precision, process_group, wanted_processes
+from stages.distributed import (
+    graphs,
+    micro_batch,
+    precision,
+    process_group,
+    wanted_processes,
+)
 from stages.errors import InputError, StageError, run
 from stages.interrupt import deferred, exit_on_signals
 from stages.labels import classes_of, labels_of
@@ -65,6 +71,7 @@ def check_machine(model: ModelParams) -> None:
     """InputError where the model cannot be trained as the environment says."""
     processes, images = wanted_processes(), micro_batch()
     precision()
+    graphs()
     if model.normalization == "batchnorm" and processes > 1:
         raise InputError(
             f"model.normalization is batchnorm, expected one process, not {processes} "
@@ -91,7 +98,7 @@ def new_trainer(
     fields = TrainConfig.__dataclass_fields__
     numbers = TrainConfig(**how.model_dump(include=set(fields)))
     glow.set_precision(precision())
-    return Trainer(glow, numbers, seed=seed, micro_batch=micro_batch())
+    return Trainer(glow, numbers, seed=seed, micro_batch=micro_batch(), graphs=graphs())
 
 
 def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out: "Outs") -> None:
