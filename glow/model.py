@@ -156,7 +156,8 @@ class Glow(nn.Module):
 
         Args:
             precision: "float32", "tf32" (on a GPU; elsewhere the same) or "bfloat16", whose
-                gradients are a hundredth off, and which halves the memory of hidden activations.
+                gradients are some thousandths off, and which halves the memory of hidden
+                activations.
         """
         if precision not in get_args(Precision):
             expected = ", ".join(get_args(Precision))
