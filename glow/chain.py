@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from glow.bijection import Bijection
 from glow.piece import Opaque, Piece
+from glow.precision import Precision
 from glow.reversible import Tape
 from glow.steps import Steps, kind
 
@@ -29,6 +30,10 @@ class Chain(Bijection):
         backprop: what training keeps for the backward pass: "autograd" every activation;
             "reversible" none, they are recomputed from the outputs for a third more work;
             "balanced" the half of them that is dearer to recompute, for a few per cent.
+
+    Attributes:
+        precision: of the products inside the networks of steps of flow (precision.py), where
+            they are run together.
     """
 
     def __init__(
@@ -37,7 +42,8 @@ class Chain(Bijection):
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
         self.backprop = backprop
-        self._cut: dict[str, list[Piece]] = {}
+        self.precision: Precision = "float32"
+        self._cut: dict[tuple[Backprop, Precision], list[Piece]] = {}
         self._frozen: dict[tuple[int, torch.Size], Any] | None = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,9 +109,10 @@ class Chain(Bijection):
         return self._frozen[key]
 
     def _pieces(self) -> list[Piece]:
-        if self.backprop not in self._cut:
-            self._cut[self.backprop] = self._cut_up()
-        return self._cut[self.backprop]
+        how = self.backprop, self.precision
+        if how not in self._cut:
+            self._cut[how] = self._cut_up()
+        return self._cut[how]
 
     def _cut_up(self) -> list[Piece]:
         at_once = FOLDED_AT_ONCE.get(self.backprop, max(1, len(self.bijections)))
@@ -116,7 +123,10 @@ class Chain(Bijection):
                 pieces += [Opaque(bijection) for bijection in alike]
             else:
                 steps: list[Any] = alike
-                pieces += [Steps(steps[i : i + at_once]) for i in range(0, len(steps), at_once)]
+                pieces += [
+                    Steps(steps[i : i + at_once], self.precision)
+                    for i in range(0, len(steps), at_once)
+                ]
         return pieces
 
     def _bijections(self) -> list[Bijection]:

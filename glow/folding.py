@@ -35,7 +35,7 @@ class FoldedStep(NamedTuple):
     matrix: Tensor  # (C, C)
     shift: Tensor  # (C, 1)
     log_det: Tensor  # of actnorm and permutation, a scalar, nats
-    kernel1: Tensor  # (width, channels seen [+ 1], 3, 3), channels last
+    kernel1: Tensor  # (width, channels seen [+ 1], 3, 3), channels last; the network's in its type
     bias1: Tensor
     weight2: Tensor  # (width, width)
     bias2: Tensor
@@ -50,13 +50,17 @@ class Folding:
         steps: of one level, each with the plain network.
         parts: their parameters.
         x: images that they will see, for their height, width and device.
+        dtype: of the networks' weights as they are run; all else is as the parameters are.
     """
 
-    def __init__(self, steps: Sequence[FlowStep], parts: Parts, x: Tensor) -> None:
+    def __init__(
+        self, steps: Sequence[FlowStep], parts: Parts, x: Tensor, dtype: torch.dtype
+    ) -> None:
         network: Any = steps[0].coupling.conditioner
         self.permutation, self.coupling = steps[0].permutation, steps[0].coupling
         self.edge: bool = network.conv1.edge_bias
         self.outside = outside(x)
+        self.dtype = dtype
         self.size = x.shape[2:]
         self.pixels = self.size[0] * self.size[1]
         self.factor: float = steps[0].actnorm.log_scale_factor
@@ -106,11 +110,11 @@ class Folding:
             self.matrix.unbind(),
             (self.matrix @ self.bias[:, :, None]).unbind(),
             (self.pixels * log_det).unbind(),
-            self.kernel1.permute(0, 1, 4, 2, 3).unbind(),
-            self.bias1.unbind(),
-            [weight.detach() for weight in parts.weight2],
-            [bias.detach() for bias in parts.bias2],
-            self.kernel3.permute(0, 1, 4, 2, 3).unbind(),
+            self.kernel1.to(self.dtype).permute(0, 1, 4, 2, 3).unbind(),
+            self.bias1.to(self.dtype).unbind(),
+            self._each(parts.weight2),
+            self._each(parts.bias2),
+            self.kernel3.to(self.dtype).permute(0, 1, 4, 2, 3).unbind(),
             response.unflatten(2, self.size if self.edge else (1, 1)).unbind(),
             strict=True,
         )
@@ -126,6 +130,11 @@ class Folding:
             )
             for step in self.folded
         ]
+
+    def _each(self, tensors: Each) -> Sequence[Tensor]:
+        if tensors[0].dtype == self.dtype:
+            return [tensor.detach() for tensor in tensors]
+        return stacked(tensors).to(self.dtype).unbind()
 
     def _scale(self, logs: Each, bias: Tensor) -> Tensor:
         return (stacked(logs) * self.network_factor).exp() if len(logs) else torch.ones_like(bias)

@@ -1,8 +1,10 @@
 """Glow: the multi-scale flow, its exact log-likelihood, and sampling."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,11 @@ from glow.chain import Chain
 from glow.config import GlowConfig
 from glow.latents import Latents
 from glow.level import Level
+from glow.precision import Float32Products, Precision
 from glow.prior import TopPrior
+from glow.steps import kind
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,24 +73,26 @@ class Glow(nn.Module):
         if self.initialized:
             raise ValueError("this Glow is initialized already; build a new one to start again")
         self._check_shape(x)
-        for level in self._levels():
-            x = level.initialize(x)
-            if level.split is not None:
-                x = x.chunk(2, dim=1)[0]
+        with self.full_products():
+            for level in self._levels():
+                x = level.initialize(x)
+                if level.split is not None:
+                    x = x.chunk(2, dim=1)[0]
         self.initialized.logical_not_()
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Encoding:
         """Latents and the terms of log p(x); x is (B, C, H, W) in [-0.5, 0.5)."""
         self._check_shape(x)
         latents, log_dets, log_priors = [], [], []
-        for level in self._levels():
-            x, log_det = level(x)
-            log_dets.append(log_det)
-            if level.split is not None:
-                x, eps, log_prior = level.split(x)
-                latents.append(eps)
-                log_priors.append(log_prior)
-        eps, log_prior = self.top(x, labels)
+        with self.full_products():
+            for level in self._levels():
+                x, log_det = level(x)
+                log_dets.append(log_det)
+                if level.split is not None:
+                    x, eps, log_prior = level.split(x)
+                    latents.append(eps)
+                    log_priors.append(log_prior)
+            eps, log_prior = self.top(x, labels)
         return Encoding(Latents([*latents, eps]), x, log_dets, [*log_priors, log_prior])
 
     def log_prob(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -98,11 +106,12 @@ class Glow(nn.Module):
     def decode(self, latents: Latents, labels: Tensor | None = None) -> Tensor:
         """The inverse of `encode`: (B, C, H, W), not clipped."""
         remaining = list(latents)
-        x = self.top.inverse(remaining.pop(), labels)
-        for level in reversed(self._levels()):
-            if level.split is not None:
-                x = level.split.inverse(x, remaining.pop())
-            x = level.restore(x)
+        with self.full_products():
+            x = self.top.inverse(remaining.pop(), labels)
+            for level in reversed(self._levels()):
+                if level.split is not None:
+                    x = level.split.inverse(x, remaining.pop())
+                x = level.restore(x)
         return x
 
     @torch.no_grad()
@@ -138,6 +147,32 @@ class Glow(nn.Module):
         like = next(self.parameters())
         return Latents([level.to(like) * temperature for level in noise])
 
+    def set_precision(self, precision: Precision) -> None:
+        """How the networks of the steps of flow multiply from now on; see precision.py.
+
+        It is no property of the model: it is not saved, and what is loaded has "float32". Steps
+        without the paper's network and ActNorm have no choice, nor has evaluation with gradients;
+        a line of the log says where that is all of the model.
+
+        Args:
+            precision: "float32", "tf32" (on a GPU; elsewhere the same) or "bfloat16", whose
+                gradients are some thousandths off, and which halves the memory of hidden
+                activations.
+        """
+        if precision not in get_args(Precision):
+            expected = ", ".join(get_args(Precision))
+            raise ValueError(f"precision is {precision!r}, expected one of {expected}")
+        if precision != "float32" and not any(kind(module) for module in self.modules()):
+            log.warning(
+                "precision %s has no effect on a model of other than Glow's steps", precision
+            )
+        for chain in self._chains():
+            chain.precision = precision
+
+    def full_products(self) -> Float32Products:
+        """Inside, what is float32 is multiplied as such: what `backward` should run in, too."""
+        return Float32Products(self.initialized, tf32=False)
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Inside, weights must not change: what they fold to, and inverses, are computed once.
@@ -145,7 +180,7 @@ class Glow(nn.Module):
         For many small batches: sampling, editing, scoring.
         """
         keep_freed_memory()
-        chains = [module for module in self.modules() if isinstance(module, Chain)]
+        chains = self._chains()
         for chain in chains:
             chain.freeze(frozen=True)
         try:
@@ -153,6 +188,9 @@ class Glow(nn.Module):
         finally:
             for chain in chains:
                 chain.freeze(frozen=False)
+
+    def _chains(self) -> list[Chain]:
+        return [module for module in self.modules() if isinstance(module, Chain)]
 
     def _levels(self) -> list[Level]:
         return list(self.levels)  # type: ignore[arg-type]  # a ModuleList of Level

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_ONEDNN_TYPES = {torch.float32}
+if _ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    _ONEDNN_TYPES.add(torch.bfloat16)
 SMALL_PRODUCT = 2**24  # multiplications
 SMALL_IMAGE = 64  # pixels
 
@@ -81,7 +84,8 @@ def widening_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor, 
     columns = rows(grad)
     of_kernel = (_patches(x).T @ columns).view(3, 3, x.shape[1], -1).permute(3, 2, 0, 1)
     grad_x = _conv_backward(grad, x, kernel, mask=[True, False, False])[0]
-    return grad_x, of_kernel, columns.sum(dim=0)
+    dtype = torch.promote_types(grad.dtype, torch.float32)  # so many terms are not for bfloat16
+    return grad_x, of_kernel, columns.sum(dim=0, dtype=dtype)
 
 
 def narrowing_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,6 +152,6 @@ def _onednn(x: Tensor, outputs: int) -> bool:
     return (
         _ONEDNN
         and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.bfloat16)
+        and x.dtype in _ONEDNN_TYPES
         and x.numel() * outputs > SMALL_PRODUCT
     )

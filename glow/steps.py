@@ -7,6 +7,7 @@ around it are channels first, where halving them costs nothing.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from glow.folding import FoldedStep, Folding
 from glow.parts import Parts
 from glow.permutation import at_every_pixel
 from glow.piece import Piece
+from glow.precision import Float32Products, Precision, type_of_products
 from glow.products import (
     conv,
     conv_relu,
@@ -61,11 +63,16 @@ def kind(bijection: object) -> tuple[Any, ...] | None:
 
 
 class Steps(Piece):
-    """Steps of one level: of one shape."""
+    """Steps of one level: of one shape.
 
-    def __init__(self, steps: Sequence[FlowStep]) -> None:
+    Args:
+        steps: of flow.
+        precision: of the products inside their networks, forward and backward.
+    """
+
+    def __init__(self, steps: Sequence[FlowStep], precision: Precision = "float32") -> None:
         self.bijections: Sequence[FlowStep] = steps
-
+        self.precision: Precision = precision
         self._parts = Parts.of(steps)
 
     @property
@@ -83,7 +90,8 @@ class Steps(Piece):
 
     def fold(self, x: Tensor) -> Folding:
         """Of all steps."""
-        return Folding(self.bijections, self.parts, x)
+        dtype = type_of_products(self.precision, x)
+        return Folding(self.bijections, self.parts, x, dtype)
 
     def fold_for_good(self, x: Tensor) -> Folding:
         """Of all steps, brought into the form in which a CPU's library has them inside."""
@@ -169,32 +177,42 @@ class Steps(Piece):
     ) -> tuple[tuple[Tensor, Tensor, Tensor], Ready]:
         """What the network sees and both hidden activations; its output, ready."""
         seen, h1 = self._run_first(step, z1)
-        h2 = images(linear_relu(rows(h1), step.weight2, step.bias2), h1)
-        out = conv(h2, step.kernel3)
-        h = torch.empty(out.shape, dtype=out.dtype, device=out.device)
+        with self._products(z1):
+            h2 = images(linear_relu(rows(h1), step.weight2, step.bias2), h1)
+            out = conv(h2, step.kernel3)
+        h = torch.empty(out.shape, dtype=z1.dtype, device=out.device)
         torch.add(out, step.response, out=h)
         return (seen, h1, h2), coupling.prepare_(h)
 
     def _run_first(self, step: FoldedStep, z1: Tensor) -> tuple[Tensor, Tensor]:
         batch, channels, height, width = z1.shape
-        seen = z1.new_empty(batch, height, width, step.kernel1.shape[1]).permute(0, 3, 1, 2)
+        shape = (batch, height, width, step.kernel1.shape[1])
+        seen = step.kernel1.new_empty(shape).permute(0, 3, 1, 2)
         seen[:, :channels] = z1
         seen[:, channels:] = -1.0  # the edge channel, if there is one (convolution.py)
-        return seen, conv_relu(seen, step.kernel1, step.bias1)
+        with self._products(z1):
+            return seen, conv_relu(seen, step.kernel1, step.bias1)
 
     def _network_backward(
         self, step: FoldedStep, trace: StepTrace, grad_h: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The gradients of z1, and of kernel1, bias1, weight2, bias2, kernel3."""
-        grad_h = grad_h.contiguous(memory_format=torch.channels_last)
-        grad, kernel3 = narrowing_backward(grad_h, trace.h2, step.kernel3)
-        at_2 = rows(through_relu_(grad, trace.h2))
-        weight2, bias2 = at_2.T @ rows(trace.h1), at_2.sum(dim=0)
-        grad = images(product(at_2, step.weight2), trace.h1)
-        through_relu_(grad, trace.h1)
-        grad, kernel1, bias1 = widening_backward(grad, trace.seen, step.kernel1)
+        dtype, of_weights = trace.h2.dtype, grad_h.dtype
+        grad_h = grad_h.to(dtype).contiguous(memory_format=torch.channels_last)
+        with self._products(trace.z):
+            grad, kernel3 = narrowing_backward(grad_h, trace.h2, step.kernel3)
+            at_2 = rows(through_relu_(grad, trace.h2))
+            weight2, bias2 = at_2.T @ rows(trace.h1), at_2.sum(dim=0, dtype=of_weights)
+            grad = images(product(at_2, step.weight2), trace.h1)
+            through_relu_(grad, trace.h1)
+            grad, kernel1, bias1 = widening_backward(grad, trace.seen, step.kernel1)
+        found = (kernel1, bias1, weight2, bias2, kernel3)
         channels = trace.z.shape[1] // 2
-        return grad[:, :channels], (kernel1, bias1, weight2, bias2, kernel3)
+        return grad[:, :channels], tuple(gradient.to(of_weights) for gradient in found)
+
+    def _products(self, like: Tensor) -> Float32Products | nullcontext[None]:
+        """As TF32, where that is wanted; else as around them, without a look at the switches."""
+        return Float32Products(like, tf32=True) if self.precision == "tf32" else nullcontext()
 
     def _unmix(self, at: int, folded: Folding, y: Tensor) -> Tensor:
         return at_every_pixel(y, folded.inverses[at], folded.unbias[at])

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 from glow.allocator import keep_freed_memory
 from glow.batchnorm import BatchNorm
 from glow.bits import bits_per_dim, dequantize
+from glow.capture import Captured, Work, obstacle
 from glow.flat import collect_gradients, flatten_parameters
 from glow.model import Glow
 from glow.parallel import average, rank, world_size
@@ -23,6 +25,8 @@ from glow.state import load_state, save_state
 from glow.update import Update
 
 __all__ = ["Batch", "NonFiniteLoss", "StepReport", "TrainConfig", "Trainer"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,14 @@ class Trainer:
     resumed training draws what an uninterrupted one would, and two processes what one does.
 
     Args:
-        glow: trained in place, in float32 or float64.
+        glow: trained in place, in float32 or float64, its networks as `set_precision` says; the
+            average of its weights is always run in float32.
         config: how.
         seed: of the dequantisation noise.
         micro_batch: images of this process at once, all if left out. Gradients of the parts of a
             batch add up to that of the whole: fewer need less memory and change rounding only.
+        graphs: whether a GPU is to run forward and backward as one CUDA graph (capture.py), of
+            the model as it is set up in its fourth step; a line of the log says where it cannot.
 
     Raises:
         ValueError: micro_batch is below 1, or is set for a model with batch normalisation, where
@@ -70,7 +77,13 @@ class Trainer:
     """
 
     def __init__(
-        self, glow: Glow, config: TrainConfig, *, seed: int, micro_batch: int | None = None
+        self,
+        glow: Glow,
+        config: TrainConfig,
+        *,
+        seed: int,
+        micro_batch: int | None = None,
+        graphs: bool = False,
     ) -> None:
         self.glow, self.config, self.seed, self.micro_batch = glow, config, seed, micro_batch
         norms = [module for module in glow.modules() if isinstance(module, BatchNorm)]
@@ -84,9 +97,15 @@ class Trainer:
         self.step = 0
         self.notes: dict[str, Any] = {}  # of whoever trains, saved with the rest, as JSON
         self.ema_glow = copy.deepcopy(glow).eval()
+        self.ema_glow.set_precision("float32")
         self.ema = flatten_parameters(self.ema_glow)
         self.weights = flatten_parameters(glow)
         self._parameters = list(glow.parameters())
+        self._work: Work = self._differentiate
+        if graphs and (why := obstacle(glow.config, self.weights.device)):
+            log.warning("CUDA graphs have no effect on this training: %s", why)
+        elif graphs:
+            self._work = Captured(self._differentiate, self.weights.device)
         # gradients, loss and the wish to stop in one vector: one all-reduce takes them all
         self._sums = self.weights.new_zeros(len(self.weights) + 2)
         self.gradients = self._sums[:-2]
@@ -123,8 +142,7 @@ class Trainer:
             gc.unfreeze()
 
     def _update(self, batch: Batch, stop: Callable[[], bool]) -> StepReport:
-        self._sums[-2] = self._bits_and_gradients(batch)
-        collect_gradients(self._parameters, self.gradients)
+        self._work(self._noisy(batch.levels), batch.labels)
         self._sums[-1] = float(stop())
         average(self._sums)
         norm = torch.linalg.vector_norm(self.gradients)
@@ -147,28 +165,36 @@ class Trainer:
         self.step += 1
         return StepReport(self.step, loss, norm, rate, stops > 0)
 
-    def _bits_and_gradients(self, batch: Batch) -> Tensor:
-        """Mean bits per dimension of this rank's images; leaves gradients of their mean loss."""
-        model = self.glow.config
-        generator = torch.Generator(batch.levels.device).manual_seed(
+    def _noisy(self, levels: Tensor) -> Tensor:
+        """This rank's images with noise that the seed, the step and their places decide."""
+        generator = torch.Generator(levels.device).manual_seed(
             hash((self.seed, self.step)) & 0x7FFF_FFFF_FFFF_FFFF  # ints hash the same everywhere
         )
-        noisy = dequantize(batch.levels, model.n_bits, generator, part=(rank(), world_size()))
+        n_bits = self.glow.config.n_bits
+        return dequantize(levels, n_bits, generator, part=(rank(), world_size()))
+
+    def _differentiate(self, noisy: Tensor, labels: Tensor | None) -> None:
+        """Leaves in `_sums` the mean loss of this rank's images, bits/dim, and its gradient."""
+        model = self.glow.config
+        for parameter in self._parameters:
+            parameter.grad = None  # what a recording that failed may have left
         mean = self.weights.new_zeros(())
         for start in range(0, len(noisy), self.micro_batch or len(noisy)):
             rows = slice(start, start + (self.micro_batch or len(noisy)))
             x = noisy[rows].to(self.weights)
-            labels = None if batch.labels is None else batch.labels[rows]
-            encoding = self.glow(x, labels)
-            bits = bits_per_dim(encoding.log_prob, model.n_dims, model.n_bits).mean()
-            total = bits
-            if labels is not None:
-                surprise = F.cross_entropy(self.glow.top.logits(encoding.top), labels)
-                total = bits + self.config.class_weight * surprise / math.log(2.0)
             share = len(x) / len(noisy)
-            (total * share).backward()
+            with self.glow.full_products():
+                encoding = self.glow(x, None if labels is None else labels[rows])
+                bits = bits_per_dim(encoding.log_prob, model.n_dims, model.n_bits).mean()
+                total = bits
+                if labels is not None:
+                    logits = self.glow.top.logits(encoding.top)
+                    surprise = F.cross_entropy(logits, labels[rows])
+                    total = bits + self.config.class_weight * surprise / math.log(2.0)
+                (total * share).backward()
             mean += bits.detach() * share
-        return mean
+        self._sums[-2] = mean
+        collect_gradients(self._parameters, self.gradients)
 
     def save(self, file: Path) -> None:
         """Writes all that a resumed training needs, without pickle, at once or not at all."""

@@ -3,7 +3,8 @@
 The same params.yaml gives the same DVC state on any machine. `GLOW_NPROC` is the number of
 processes, by default one per GPU, or one; under an outer torchrun (several nodes) its variables
 alone count. `GLOW_MICRO_BATCH` is the number of images that a process puts through the model at
-once in training, by default its whole part of a batch.
+once in training, by default its whole part of a batch. `GLOW_PRECISION` is how the networks inside
+couplings multiply in training, `GLOW_GRAPHS` whether a step of it is one CUDA graph.
 
 Every process holds the whole model, 44 million parameters for the paper's largest, and one
 all-reduce of its flat gradient joins them; sharding the model (FSDP) would save a GPU less than
@@ -14,10 +15,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import get_args
 
 import torch
 import torch.distributed as dist
 
+from glow.precision import Precision
 from stages.errors import InputError
 
 # a process that does not answer for as long is lost; a checkpoint of the first takes seconds
@@ -50,6 +53,24 @@ def is_launched() -> bool:
 def micro_batch() -> int | None:
     """GLOW_MICRO_BATCH: images per process at once; None for all."""
     return _number("GLOW_MICRO_BATCH", 0) or None
+
+
+def precision() -> Precision:
+    """GLOW_PRECISION: of the networks inside couplings, in training; float32 if it is not set."""
+    text = os.environ.get("GLOW_PRECISION") or "float32"
+    for choice in get_args(Precision):
+        if text == choice:
+            return choice
+    expected = ", ".join(get_args(Precision))
+    raise InputError(f"GLOW_PRECISION is {text!r}, expected one of {expected}")
+
+
+def graphs() -> bool:
+    """GLOW_GRAPHS: whether a training step is to run as one CUDA graph; not if it is not set."""
+    text = os.environ.get("GLOW_GRAPHS") or "0"
+    if text not in ("0", "1"):
+        raise InputError(f"GLOW_GRAPHS is {text!r}, expected 1 or 0")
+    return text == "1"
 
 
 @contextmanager

@@ -18,7 +18,13 @@ from stages import tracking
 from stages.batches import Batches
 from stages.checkpoints import Checkpoints
 from stages.curves import Curves
-from stages.distributed import micro_batch, process_group, wanted_processes
+from stages.distributed import (
+    graphs,
+    micro_batch,
+    precision,
+    process_group,
+    wanted_processes,
+)
 from stages.errors import InputError, StageError, run
 from stages.interrupt import deferred, exit_on_signals
 from stages.labels import classes_of, labels_of
@@ -64,6 +70,8 @@ def architecture(shards: ShardSet, model: ModelParams, train: TrainParams) -> Gl
 def check_machine(model: ModelParams) -> None:
     """InputError where the model cannot be trained as the environment says."""
     processes, images = wanted_processes(), micro_batch()
+    precision()
+    graphs()
     if model.normalization == "batchnorm" and processes > 1:
         raise InputError(
             f"model.normalization is batchnorm, expected one process, not {processes} "
@@ -89,7 +97,8 @@ def new_trainer(
     glow.initialize(dequantize(mine, config.n_bits, generator, part=(rank(), world_size())))
     fields = TrainConfig.__dataclass_fields__
     numbers = TrainConfig(**how.model_dump(include=set(fields)))
-    return Trainer(glow, numbers, seed=seed, micro_batch=micro_batch())
+    glow.set_precision(precision())
+    return Trainer(glow, numbers, seed=seed, micro_batch=micro_batch(), graphs=graphs())
 
 
 def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out: "Outs") -> None:

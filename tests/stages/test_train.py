@@ -90,6 +90,30 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_weights(
     assert not (training.folder / OUTS[0]).exists()
 
 
+def test_precision_is_a_matter_of_the_machine(shards: ShardSet, tmp_path: Path) -> None:
+    training = Training.new(tmp_path / "a", shards.folder)
+    (line,) = training.errors(training.finish(code=2, GLOW_PRECISION="fp16"))
+    assert line == ("error: GLOW_PRECISION is 'fp16', expected one of float32, tf32, bfloat16")
+    training.finish()
+    fine = training.contents()
+    training.finish(GLOW_PRECISION="bfloat16")
+    coarse = training.contents()
+    config = "models/glow/config.json"
+    assert coarse[config] == fine[config]  # with the fingerprint
+    assert coarse["models/glow/model.safetensors"] != fine["models/glow/model.safetensors"]
+
+
+def test_graphs_are_a_matter_of_the_machine(shards: ShardSet, tmp_path: Path) -> None:
+    training = Training.new(tmp_path / "a", shards.folder)
+    (line,) = training.errors(training.finish(code=2, GLOW_GRAPHS="yes"))
+    assert line == "error: GLOW_GRAPHS is 'yes', expected 1 or 0"
+    training.finish()
+    expected = training.contents()
+    output = training.finish(GLOW_GRAPHS="1")
+    assert output.count("CUDA graphs have no effect on this training") == 1
+    assert training.contents() == expected
+
+
 def test_batch_normalisation_refuses_parts_of_a_batch(shards: ShardSet, tmp_path: Path) -> None:
     training = Training.new(tmp_path / "a", shards.folder, **{"model.normalization": "batchnorm"})
     (line,) = training.errors(training.finish(code=2, GLOW_MICRO_BATCH="4"))
