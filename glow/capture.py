@@ -69,10 +69,10 @@ def obstacle(config: GlowConfig, device: torch.device) -> str | None:
     """Why a training step of such a model cannot be recorded; None where it can be."""
     if device.type != "cuda":
         return f"it runs on a {device.type}, expected a GPU"
-    if config.backprop != "autograd":
+    if config.backprop == "reversible":
         return (
-            f"backprop is {config.backprop}, expected autograd: what recomputes inputs looks at "
-            "them as it goes"
+            "backprop is reversible, expected autograd or balanced: what inverts steps looks at "
+            "the inputs that it finds"
         )
     if config.permutation == "conv1x1":
         return "permutation is conv1x1, expected another: its inverse is checked as it goes"

@@ -159,7 +159,7 @@ def test_on_a_cpu_a_line_says_that_it_has_no_effect(caplog: pytest.LogCaptureFix
     ("changes", "why"),
     [
         ({"backprop": "reversible"}, "backprop is reversible"),
-        ({"backprop": "balanced"}, "backprop is balanced"),
+        ({"backprop": "balanced"}, None),
         ({"permutation": "conv1x1"}, "permutation is conv1x1"),
         ({}, None),
     ],
@@ -208,10 +208,11 @@ def differentiate_without_numbers(**changes: object) -> Elsewhere:
         {},
         {"coupling": "additive", "permutation": "shuffle"},
         {"classes": ("a", "b")},
+        {"backprop": "balanced", "depth": 6},
         {"normalization": "batchnorm", "conditioner": "residual", "checkerboard_depth": 2},
         {"normalization": "none", "permutation": "reverse", "edge_bias": False},
     ],
-    ids=["glow", "additive", "classes", "realnvp", "nice"],
+    ids=["glow", "additive", "classes", "balanced", "realnvp", "nice"],
 )
 def test_what_is_recorded_needs_no_number_and_no_other_device(changes: dict[str, object]) -> None:
     seen = differentiate_without_numbers(**changes)
@@ -219,7 +220,6 @@ def test_what_is_recorded_needs_no_number_and_no_other_device(changes: dict[str,
     assert not seen.random
 
 
-@pytest.mark.parametrize("backprop", ["balanced", "reversible"])
-def test_what_is_not_recorded_needs_numbers(backprop: str) -> None:
+def test_what_is_not_recorded_needs_numbers() -> None:
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-        differentiate_without_numbers(backprop=backprop, depth=6)
+        differentiate_without_numbers(backprop="reversible", depth=6)
