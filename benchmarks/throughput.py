@@ -1,9 +1,10 @@
 """Images per second, trained and sampled, beside normflows built to the same architecture.
 
 A training step is all that a trainer does: noise, loss, gradients, Adamax; ours also keeps the
-average of the weights, the norm of the gradient and its clipping. Interleaved rounds; a ratio is
-that of the medians. `of_peak` is the arithmetic of the convolutions (size.py) over the fastest
-large matrix product of the same run.
+average of the weights, the norm of the gradient and its clipping. We sample with frozen weights
+(`Glow.frozen`). Interleaved rounds; a ratio is that of the medians, beside it that of the best
+rounds. `of_peak` is the arithmetic of the convolutions (size.py) over the fastest large matrix
+product of the same run. On a GPU our training is timed in every precision, also as a CUDA graph.
 
     python benchmarks/throughput.py --width 512 --depth 4 --depth 8
 """
@@ -26,8 +27,10 @@ from glow import Glow, GlowConfig, dequantize
 from glow.size import multiplications
 from glow.trainer import Batch, TrainConfig, Trainer
 
-OURS, PEER, PEAK = "glow", "normflows", "peak"
+MODES = ("float32", "tf32", "bfloat16", "bfloat16+graphs")
+PEER, PEAK = "normflows", "peak"
 PEAK_SIDE = 4096
+PEAK_FLOPS = 2 * PEAK_SIDE * 1024 * 1024
 
 
 def config(width: int, depth: int, image_size: int) -> GlowConfig:
@@ -45,10 +48,12 @@ def levels(model: GlowConfig, n: int) -> Tensor:
     return (smooth * 255).to(torch.uint8).to(report.device())
 
 
-def train_glow(model: GlowConfig, n: int) -> Callable[[], object]:
-    """One step of our trainer."""
+def train_glow(model: GlowConfig, n: int, mode: str = "float32") -> Callable[[], object]:
+    """One step of our trainer, in one of the modes."""
     images = levels(model, n)
     glow = new_glow(model, images)
+    precision, *graphs = mode.split("+")
+    glow.set_precision(precision)  # type: ignore[arg-type]  # one of its choices
     how = TrainConfig(
         steps=10**9,
         optimizer="adamax",
@@ -58,7 +63,9 @@ def train_glow(model: GlowConfig, n: int) -> Callable[[], object]:
         max_grad_norm=50.0,
         ema_decay=0.99,
     )
-    steps = Trainer(glow, how, seed=0).train(lambda _: Batch(images))
+    steps = Trainer(glow, how, seed=0, graphs=bool(graphs)).train(lambda _: Batch(images))
+    for _ in range(5 if graphs else 0):
+        next(steps)  # recorded in the fourth
     return lambda: next(steps)
 
 
@@ -107,50 +114,48 @@ def new_glow(model: GlowConfig, images: Tensor) -> Glow:
 
 
 def peak_product() -> Callable[[], object]:
-    """A large matrix product, as a product and as the 1x1 convolution of oneDNN or cuDNN."""
+    """A large matrix product, as the 1x1 convolution of oneDNN or cuDNN."""
     device = report.device()
     a, b = (torch.randn(PEAK_SIDE, 1024, device=device) for _ in range(2))
     image = a.view(4, 32, 32, 1024).permute(0, 3, 1, 2)  # channels last
     kernel = b[:1024, :, None, None].contiguous(memory_format=torch.channels_last)
-    return lambda: (
-        F.conv2d(image, kernel),
-        torch.cuda.synchronize() if device.type == "cuda" else None,
-    )
+    return lambda: F.conv2d(image, kernel)
 
 
-def measure(model: GlowConfig, batch_size: int, rounds: int, title: str) -> list[dict[str, Any]]:
-    """A row for training and one for sampling."""
+def measure(
+    model: GlowConfig, batch_size: int, times_each: int, title: str
+) -> list[dict[str, Any]]:
+    """A row for training in every mode and one for sampling."""
     arguments = {"model": model, "n": batch_size}
-    peak_flops = 2 * PEAK_SIDE * 1024 * 1024
+    modes = MODES if torch.cuda.is_available() else MODES[:1]
+    train = [Contestant(mode, train_glow, {**arguments, "mode": mode}) for mode in modes]
     rows = []
     for task, work, ours, theirs in (
-        ("train", 3, train_glow, train_peer),
-        ("sample", 1, sample_glow, sample_peer),
+        ("train", 3, train, train_peer),
+        ("sample", 1, [Contestant(MODES[0], sample_glow, arguments)], sample_peer),
     ):
-        contestants = [
-            Contestant(OURS, ours, arguments),
-            Contestant(PEER, theirs, arguments),
-            Contestant(PEAK, peak_product),
-        ]
-        times = seconds(contestants, rounds, f"{title}, {task}")
-        peak = peak_flops / statistics.median(times[PEAK])
-        flops = 2 * work * multiplications(model) * batch_size
-        rates = {name: batch_size / statistics.median(times[name]) for name in (OURS, PEER)}
-        rows.append(
-            {
-                "task": task,
-                "width": model.hidden_channels,
-                "depth": model.depth,
-                "batch": batch_size,
-                "glow_images_per_second": round(rates[OURS], 1),
-                "normflows_images_per_second": round(rates[PEER], 1),
-                "ratio": round(ratio(times, OURS, PEER), 3),
-                "ratio_of_best": round(min(times[PEER]) / min(times[OURS]), 3),
-                "peak_gflops": round(peak / 1e9, 1),
-                "glow_of_peak": round(flops * rates[OURS] / batch_size / peak, 3),
-                "normflows_of_peak": round(flops * rates[PEER] / batch_size / peak, 3),
-            }
-        )
+        others = [Contestant(PEER, theirs, arguments), Contestant(PEAK, peak_product)]
+        times = seconds([*ours, *others], times_each, f"{title}, {task}")
+        peak = PEAK_FLOPS / statistics.median(times[PEAK])
+        flops = 2 * work * multiplications(model)
+        for mode in (contestant.name for contestant in ours):
+            rates = {name: batch_size / statistics.median(times[name]) for name in (mode, PEER)}
+            rows.append(
+                {
+                    "task": task,
+                    "mode": mode,
+                    "width": model.hidden_channels,
+                    "depth": model.depth,
+                    "batch": batch_size,
+                    "glow_images_per_second": round(rates[mode], 1),
+                    "normflows_images_per_second": round(rates[PEER], 1),
+                    "ratio": round(ratio(times, mode, PEER), 3),
+                    "ratio_of_best": round(min(times[PEER]) / min(times[mode]), 3),
+                    "peak_gflops": round(peak / 1e9, 1),
+                    "glow_of_peak": round(flops * rates[mode] / peak, 3),
+                    "normflows_of_peak": round(flops * rates[PEER] / peak, 3),
+                }
+            )
     return rows
 
 
@@ -158,7 +163,9 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
     """Bars of the ratios; 1 is normflows."""
     figure = Figure(figsize=(7, 0.45 * len(rows) + 1.2))
     axes = figure.subplots()
-    names = [f"{row['task']}, width {row['width']}, depth {row['depth']}" for row in rows]
+    names = [
+        f"{row['task']}, {row['mode']}, width {row['width']}, depth {row['depth']}" for row in rows
+    ]
     bars = axes.barh(names, [row["ratio"] for row in rows])
     axes.bar_label(bars, fmt="%.2f", padding=2)
     axes.axvline(1.0, color="black", linewidth=1)
