@@ -177,13 +177,12 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
 
 def command(
     *,
-    width: Annotated[tuple[int, ...], typer.Option(help="hidden channels; may be repeated")] = (
-        512,
-    ),
-    depth: Annotated[tuple[int, ...], typer.Option(help="steps per level; may be repeated")] = (
-        4,
-        8,
-    ),
+    width: Annotated[
+        list[int] | None, typer.Option(help="hidden channels; may be repeated; by default 512")
+    ] = None,
+    depth: Annotated[
+        list[int] | None, typer.Option(help="steps per level; may be repeated; by default 4 and 8")
+    ] = None,
     image_size: Annotated[int, typer.Option(help="side of the images")] = 32,
     batch_size: Annotated[int, typer.Option(help="images per step")] = 16,
     rounds: Annotated[int, typer.Option(help="times everything is timed")] = 9,

@@ -101,12 +101,13 @@ class Chain(Bijection):
                 yield piece, folded, at
 
     def _folded(self, number: int, piece: Piece, x: Tensor) -> Any:  # noqa: ANN401
-        if self._frozen is None:
+        frozen = self._frozen  # another thread may thaw meanwhile
+        if frozen is None:
             return piece.fold(x)
         key = number, x.shape[2:]
-        if key not in self._frozen:
-            self._frozen[key] = piece.fold_for_good(x)
-        return self._frozen[key]
+        if key not in frozen:
+            frozen[key] = piece.fold_for_good(x)
+        return frozen[key]
 
     def _pieces(self) -> list[Piece]:
         how = self.backprop, self.precision

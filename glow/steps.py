@@ -187,7 +187,7 @@ class Steps(Piece):
     def _run_first(self, step: FoldedStep, z1: Tensor) -> tuple[Tensor, Tensor]:
         batch, channels, height, width = z1.shape
         shape = (batch, height, width, step.kernel1.shape[1])
-        seen = step.kernel1.new_empty(shape).permute(0, 3, 1, 2)
+        seen = step.bias1.new_empty(shape).permute(0, 3, 1, 2)
         seen[:, :channels] = z1
         seen[:, channels:] = -1.0  # the edge channel, if there is one (convolution.py)
         with self._products(z1):

@@ -58,7 +58,7 @@ class GlowModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped for myp
         generator = torch.Generator().manual_seed(int(options["seed"]))
         n_bits = self._glow.config.n_bits
         pngs: list[str] = []
-        with torch.inference_mode():
+        with torch.inference_mode(), self._glow.frozen():
             for start in range(0, n_images, BATCH_SIZE):
                 n = min(BATCH_SIZE, n_images - start)
                 images = self._glow.sample(n, temperature=temperature, generator=generator)

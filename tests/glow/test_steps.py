@@ -103,6 +103,28 @@ def test_frozen_weights_are_folded_once(monkeypatch: pytest.MonkeyPatch) -> None
         assert not torch.equal(glow.log_prob(x), expected)
 
 
+@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("edge_bias", [True, False])
+def test_frozen_weights_in_float32_are_packed_and_compute_the_same(
+    coupling: str, *, edge_bias: bool
+) -> None:
+    config = config_of(
+        channels=3, side=32, coupling=coupling, edge_bias=edge_bias, hidden_channels=64
+    )
+    glow = new_glow(config, noise=0.02).float().eval()
+    x = images(config).float()
+    with torch.inference_mode():
+        latents, log_prob = glow.encode(x), glow.log_prob(x)
+        decoded = glow.decode(latents)
+        with glow.frozen():
+            for batch in (x, x[:1]):
+                torch.testing.assert_close(
+                    glow.log_prob(batch), log_prob[: len(batch)], rtol=1e-6, atol=1e-3
+                )
+            close(glow.decode(latents), decoded, 1e-5)
+            assert glow.sample(2).isfinite().all()
+
+
 @pytest.mark.parametrize("length", [1, 2, 5])
 def test_tensors_at_equal_distances_are_stacked_without_a_copy(length: int) -> None:
     vector = torch.arange(40.0)
