@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,15 +21,20 @@ app = typer.Typer(
 
 @app.command(epilog="Example: python -m pipeline up, then: prefect deployment run glow/train")
 def up() -> None:
-    """Serve the deployment glow/train, and start a local Prefect server if none answers."""
+    """Serve glow/train and glow/sweep, and start a local Prefect server if none answers."""
+    from prefect import serve
+
     from pipeline.flow import glow
     from pipeline.server import a_server
+    from pipeline.sweep import sweep
 
     with a_server() as url:
         print(
             f"Prefect is at {url.removesuffix('/api')}; `prefect server stop` ends it.", flush=True
         )
-        glow.serve(name="train", limit=1)
+        train: Any = glow.to_deployment("train", concurrency_limit=1)
+        swept: Any = sweep.to_deployment("sweep", concurrency_limit=1)
+        serve(train, swept)
 
 
 @app.command(
@@ -50,18 +55,32 @@ def run(
 ) -> None:
     """Run the flow in this process; a Prefect server is used if there is one, but not needed."""
     from pipeline.dag import project_root
-    from pipeline.flow import glow, plan
+    from pipeline.flow import glow, refuse_unknown
     from pipeline.overrides import parse_overrides
-    from pipeline.server import a_server_for_now
 
     overrides = parse_overrides(set_param or [])
-    plan(project_root(), overrides, stage)  # so that what is refused costs no start of a server
-    # Prefect has a handler of its own during the flow; this one comes after it, for the server.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with a_server_for_now():
-        state = glow(overrides=overrides, force=force, stages=stage, return_state=True)
-    if not state.is_completed():
-        raise PipelineError(state.message or f"the flow ended as {state.name}")
+    refuse_unknown(project_root(), overrides, stage)  # before the start of a server
+    _run_here(glow, overrides=overrides, force=force, stages=stage)
+
+
+@app.command(epilog="Example: python -m pipeline sweep -S model.depth=4,8,16 -S seed=0,1")
+def sweep(
+    set_param: Annotated[
+        list[str], typer.Option("--set-param", "-S", help="key=value,value: an axis of the grid.")
+    ],
+) -> None:
+    """Run the flow for every combination of values, then leave the checkout as it was.
+
+    Each point is a DVC experiment (`dvc exp show`) and a run in MLflow.
+    """
+    from pipeline.dag import project_root
+    from pipeline.flow import refuse_unknown
+    from pipeline.sweep import parse_grid, points
+    from pipeline.sweep import sweep as sweep_flow
+
+    grid = parse_grid(set_param)
+    refuse_unknown(project_root(), points(grid)[0], None)
+    _run_here(sweep_flow, grid=grid)
 
 
 @app.command(epilog="Example: python -m pipeline preset tiny")
@@ -93,6 +112,17 @@ def stages() -> None:
     from pipeline.dag import project_root, stage_order
 
     print("\n".join(stage_order(project_root())))
+
+
+def _run_here(flow: Any, **parameters: Any) -> None:  # noqa: ANN401 - prefect is imported late
+    from pipeline.server import a_server_for_now
+
+    # Prefect has a handler of its own during the flow; this one comes after it, for the server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with a_server_for_now():
+        state = flow(**parameters, return_state=True)
+    if not state.is_completed():
+        raise PipelineError(state.message or f"the flow ended as {state.name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -40,7 +40,7 @@ def stage_order(root: Path) -> list[str]:
             ordered = list(
                 nx.lexicographical_topological_sort(downstream, key=written.__getitem__)
             )
-            return [_address(stage) for stage in ordered if stage.cmd]
+            return [address(stage) for stage in ordered if stage.cmd]
     except DvcException as error:
         reason = " ".join(str(error).split())
         raise InputError(f"DVC cannot read {root / DVC_FILE}: {reason}") from error
@@ -59,7 +59,7 @@ def choose(order: Sequence[str], names: Sequence[str] | None) -> list[str]:
     return [stage for stage in order if stage in names]
 
 
-def _address(stage: Stage) -> str:
+def address(stage: Stage) -> str:
     """What `dvc repro` run at the root calls the stage; DVC's own answer depends on the cwd."""
     file: str = stage.path_in_repo
     return str(stage.name) if file == DVC_FILE else f"{file}:{stage.name}"

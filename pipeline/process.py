@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
@@ -23,7 +24,7 @@ def run(
     *,
     cwd: Path,
     environment: Mapping[str, str],
-    log: Callable[[str], None],
+    log: Callable[[str], Any],
     grace: float = GRACE_SECONDS,
 ) -> int:
     """Runs a command, passes on each line it prints, and returns its exit code.

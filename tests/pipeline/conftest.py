@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 DVC_YAML = """
 stages:
   last:
     cmd: ${commands.last}
     deps: [middle.txt]
-    outs: [last.txt]
+    outs: [last.txt, last.png]
+    metrics:
+      - last.json:
+          cache: false
   first:
     cmd: ${commands.first}
     params: [number]
@@ -34,7 +38,7 @@ nothing: null
 commands:
   first: cp params.yaml first.txt; echo $GLOW_FLOW_RUN > flow_run.log
   middle: cp first.txt middle.txt
-  last: cp middle.txt last.txt
+  last: cp middle.txt last.txt; cp logo.png last.png; echo '{"loss":1.5,"a":{"b":2}}' > last.json
 """
 
 
@@ -49,6 +53,10 @@ def empty_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run([*dvc, "config", setting, "false"], cwd=root, check=True)
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "params.yaml").write_text(PARAMS)
+    Image.new("RGB", (4, 4), "red").save(root / "logo.png")
+    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    for git in (["add", "."], [*name, "commit", "--quiet", "-m", "first"]):
+        subprocess.run(["git", *git], cwd=root, check=True)
     return root
 
 

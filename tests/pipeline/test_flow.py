@@ -22,7 +22,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from waiting import is_running, wait_for
 
 from pipeline.errors import StageLocked
-from pipeline.flow import failure, glow, stage_environment
+from pipeline.flow import glow
+from pipeline.reproduce import failure
 
 pytestmark = pytest.mark.server
 
@@ -159,12 +160,6 @@ def test_only_dvcs_own_words_are_a_lock() -> None:
     assert isinstance(failure("a", 255, [unavailable]), StageLocked)
     assert not isinstance(failure("a", 255, [unavailable, itself]), StageLocked)
     assert not isinstance(failure("a", 255, ["the disk is busy", itself]), StageLocked)
-
-
-def test_a_stage_finds_this_python_first() -> None:
-    environment = stage_environment(None)
-    assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
-    assert environment["PYTHONUNBUFFERED"] == "1"
 
 
 @pytest.mark.parametrize(
