@@ -33,15 +33,16 @@ def exhibit(stage: str, lines: Iterable[str]) -> None:
         metrics, pictures = _outputs(stage)
         for file in metrics:
             table = markdown(json.loads(file.read_text()))
-            create_markdown_artifact(table, key=_key(stage, file), description=file.name)
+            create_markdown_artifact(
+                table, key=_key(stage, f"{file.stem}-metrics"), description=file.name
+            )
         for file in pictures:
             data = base64.b64encode(file.read_bytes()).decode()
             create_image_artifact(
-                f"data:image/png;base64,{data}", key=_key(stage, file), description=file.name
+                f"data:image/png;base64,{data}", key=_key(stage, file.stem), description=file.name
             )
         for found in filter(None, map(TRACKED.match, lines)):
-            key = f"{stage}-mlflow".lower()
-            create_link_artifact(found["url"], found["name"], key=key, description="MLflow run")
+            create_link_artifact(found["url"], found["name"], key=_key(stage, "mlflow"))
     except Exception as error:
         get_run_logger().warning("no artifacts of stage %r: %s", stage, error)
 
@@ -85,6 +86,6 @@ def _outputs(stage: str) -> tuple[list[Path], list[Path]]:
     return [file for file in metrics if file.suffix == ".json"], largest[:MAX_PICTURES]
 
 
-def _key(stage: str, file: Path) -> str:
+def _key(stage: str, name: str) -> str:
     """An artifact's key may have lowercase letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{stage}-{file.stem}".lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{stage}-{name}".lower()).strip("-")

@@ -1,5 +1,6 @@
 """The flow: a task run per stage, in order, each of them `dvc repro` of a real DVC project."""
 
+import base64
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from uuid import UUID
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterTaskRunId,
     FlowRunFilter,
     FlowRunFilterId,
 )
@@ -21,6 +24,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 from waiting import is_running, wait_for
 
+from pipeline.checkout import one_flow_at_a_time
 from pipeline.errors import StageLocked
 from pipeline.flow import glow
 from pipeline.reproduce import failure
@@ -67,6 +71,70 @@ def test_a_task_run_per_stage_in_order(client: SyncPrefectClient, project: Path)
     assert "temperatures: [0.25]       # a list on one line\n" in params
     assert (project / "last.txt").read_text() == params  # it ran on the overridden numbers
     assert (project / "flow_run.log").read_text().strip() == str(_flow_run(state))
+
+
+def test_a_run_is_kept_as_an_experiment_with_its_metrics_and_pictures_to_look_at(
+    client: SyncPrefectClient, project: Path
+) -> None:
+    state = run(overrides={"number": 7})
+
+    name = client.read_flow_run(_flow_run(state)).name
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "exp", "list", "--name-only"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert listed.stdout.split() == [name]
+    last = task_runs(client, state)["last"]
+    made = client.read_artifacts(
+        artifact_filter=ArtifactFilter(task_run_id=ArtifactFilterTaskRunId(any_=[last.id]))
+    )
+    artifacts = {artifact.key: artifact for artifact in made}
+    assert set(artifacts) == {"last-last-metrics", "last-last"}
+    assert artifacts["last-last-metrics"].data == (
+        "| metric | value |\n| --- | --- |\n| loss | 1.5 |\n\n|  | b |\n| --- | --- |\n| a | 2 |"
+    )
+    prefix, _, data = str(artifacts["last-last"].data).partition(",")
+    assert prefix == "data:image/png;base64"
+    assert base64.b64decode(data) == (project / "logo.png").read_bytes()
+
+
+def test_stages_that_were_left_out_are_not_taken_for_up_to_date(project: Path) -> None:
+    assert run().is_completed()
+    assert run(overrides={"number": 7}, stages=["last"]).is_completed()
+    status = subprocess.check_output([sys.executable, "-m", "dvc", "status"], cwd=project)
+    assert b"first:" in status
+
+
+def test_a_second_flow_waits_for_the_first_even_if_that_is_killed(project: Path) -> None:
+    holding = """
+import sys
+from pathlib import Path
+from pipeline.checkout import one_flow_at_a_time
+with one_flow_at_a_time(Path(sys.argv[1]), print):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", holding, str(project)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        said: list[str] = []
+
+        def say(line: str) -> None:
+            said.append(line)
+            first.kill()
+
+        with one_flow_at_a_time(project, say), one_flow_at_a_time(project, say):
+            assert said == [
+                "another flow runs in this checkout; this one waits until it has ended"
+            ]
 
 
 def test_what_is_up_to_date_runs_only_when_forced(

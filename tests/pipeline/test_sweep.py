@@ -105,11 +105,7 @@ def test_a_point_that_fails_does_not_keep_the_others_from_running(
     client: SyncPrefectClient, project: Path
 ) -> None:
     before = (project / "params.yaml").read_bytes()
-    commands = [
-        "cp params.yaml first.txt",
-        "echo out of memory; exit 3",
-        "cp params.yaml first.txt",
-    ]
+    commands = ["echo out of memory; exit 3", "cp params.yaml first.txt"]
     state = run(grid={"commands.first": commands})
     assert state.is_failed()
     assert state.message is not None
