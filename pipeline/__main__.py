@@ -23,6 +23,7 @@ app = typer.Typer(
 def up() -> None:
     """Serve glow/train and glow/sweep, and start a local Prefect server if none answers."""
     from prefect import serve
+    from prefect.events import DeploymentEventTrigger
 
     from pipeline.flow import glow
     from pipeline.server import a_server
@@ -32,7 +33,10 @@ def up() -> None:
         print(
             f"Prefect is at {url.removesuffix('/api')}; `prefect server stop` ends it.", flush=True
         )
-        train: Any = glow.to_deployment("train", concurrency_limit=1)
+        changed = DeploymentEventTrigger(
+            name="retrain when the data changed", expect={"glow.data.changed"}
+        )
+        train: Any = glow.to_deployment("train", concurrency_limit=1, triggers=[changed])
         swept: Any = sweep.to_deployment("sweep", concurrency_limit=1)
         serve(train, swept)
 

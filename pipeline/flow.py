@@ -3,9 +3,9 @@
 DVC decides what has to run and is the cache; Prefect starts, shows, schedules and cancels.
 """
 
+import logging
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +17,22 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from pipeline.checkout import one_flow_at_a_time
-from pipeline.command import dvc
 from pipeline.dag import choose, project_root, stage_order
-from pipeline.errors import InputError, StageFailed
+from pipeline.errors import InputError, PipelineError, StageFailed
+from pipeline.experiment import keep_as_experiment
 from pipeline.overrides import PARAMS_FILE, override, write_atomically
 from pipeline.reproduce import reproduce
+
+
+class _Untold(logging.Filter):
+    """Keeps back the traceback of an error of ours, which the final state has told in words."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, InputError | PipelineError)
+
+
+logging.getLogger("prefect.flow_runs").addFilter(_Untold())
 
 
 def refuse_unknown(
@@ -102,15 +113,3 @@ def glow(
     except (InputError, StageFailed) as error:
         return Failed(message=str(error), data=error)
     return None
-
-
-def keep_as_experiment(name: str) -> None:
-    """Saves params, metrics and outputs as a DVC experiment, for `dvc exp show` and `apply`.
-
-    The flow has done its work by then, so that what DVC objects to is a warning.
-    """
-    told: deque[str] = deque(maxlen=1)
-    if dvc("exp", "save", "--quiet", "--force", "--name", name, log=told.append) != 0:
-        get_run_logger().warning("no DVC experiment of this run: %s", "".join(told))
-    else:
-        get_run_logger().info("kept as DVC experiment %s; `dvc exp show` compares", name)
