@@ -5,14 +5,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import psutil  # type: ignore[import-untyped]
+from prefect.cli._server_utils import SERVER_PID_FILE_NAME
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from pipeline import process
 from pipeline.errors import PipelineError
@@ -91,6 +94,7 @@ def _start(url: str) -> None:
     address = urlsplit(url)
     if address.hostname not in LOCAL:
         raise PipelineError(f"no Prefect server answers at {url}, and it is not a local one")
+    _forget_a_server_that_is_gone()
     where = ["--host", address.hostname, "--port", str(address.port or 4200)]
     started = subprocess.run(
         [*START, "--background", *where],
@@ -104,6 +108,16 @@ def _start(url: str) -> None:
         told = " ".join((started.stderr + started.stdout).split())
         raise PipelineError(f"`prefect server start` failed: {told}")
     _wait_for(url, lambda: True)
+
+
+def _forget_a_server_that_is_gone() -> None:
+    """Prefect starts none while its PID file is there, as it is after a loss of power."""
+    file = Path(PREFECT_HOME.value()) / SERVER_PID_FILE_NAME
+    with suppress(OSError, ValueError, psutil.Error):
+        pid = int(file.read_text())
+        words = psutil.Process(pid).cmdline() if psutil.pid_exists(pid) else []
+        if not any("prefect" in word for word in words):
+            file.unlink()
 
 
 def _wait_for(url: str, may_come: Callable[[], bool]) -> None:

@@ -47,8 +47,13 @@ def environment(project: Path, url: str, prefect_home: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def serving(environment: dict[str, str], tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m pipeline up`, once it serves."""
+def serving(
+    environment: dict[str, str], prefect_home: Path, tmp_path: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m pipeline up`, once it serves, on a machine that lost power with a server."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (prefect_home / "server.pid").write_text(str(gone.pid))
     output = tmp_path / "up.log"
     with output.open("wb") as stream:
         up = subprocess.Popen(
