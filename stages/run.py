@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from stages.champion import BITS, DATA
 from stages.spool import Operation
 
 MAX_KEY, MAX_VALUE = 250, 6000  # characters of a key and of a param's value, MLflow's limits
 
 CODE = Path(__file__).resolve().parents[1]
+ATTRIBUTES = "attributes.safetensors"  # the name under which glow/apps/actions.py looks for it
 
 
 class Record(Protocol):
@@ -59,14 +61,25 @@ class Run:
         operation = {"kind": "image", "name": path.name, "key": _key(key), "step": step}
         self.record(operation, {path.name: path})
 
-    def model(self, folder: Path) -> None:
-        """A folder of `save_glow`, to be registered together with the code that loads it."""
+    def model(self, folder: Path, *, data: str, valid_bits_per_dim: float) -> None:
+        """A folder of `save_glow`, to be registered together with the code that loads it.
+
+        Args:
+            folder: of the model.
+            data: checksum of the data set; models of the same one are compared.
+            valid_bits_per_dim: by which it may become the champion.
+        """
         files = {
             "weights/glow": folder,
             "code/glow": CODE / "glow",
             "served_model.py": CODE / "stages" / "served_model.py",
         }
-        self.record({"kind": "model"}, files)
+        facts = {DATA: data, BITS: f"{valid_bits_per_dim:.6f}"}
+        self.record({"kind": "model", "facts": facts}, files)
+
+    def attribute_vectors(self, file: Path) -> None:
+        """A safetensors file of a latent direction per attribute, for the model of this run."""
+        self.record({"kind": "attribute_vectors", "name": ATTRIBUTES}, {ATTRIBUTES: file})
 
 
 def ignore(operation: Operation, files: Mapping[str, Path] | None = None) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from filelock import FileLock
@@ -108,15 +108,29 @@ def replay() -> None:
         try:
             Delivery(root, server).finish(spool)
         except Exception as error:
-            print(
-                f"error: MLflow at {without_password(server.uri)} fails ({reason(error)}); "
-                f"{folder} and all after it still wait",
-                file=sys.stderr,
-            )
-            raise typer.Exit(1) from None
+            raise _fail(
+                f"MLflow at {without_password(server.uri)} fails ({reason(error)}); "
+                f"{folder} and all after it still wait"
+            ) from None
         finally:
             spool.release()
         print(f"sent: {spool.opening['name']}, {spool.sent} operations, run {spool.run_id}")
+
+
+@app.command()
+def champion(
+    version: Annotated[int, typer.Argument(min=1, help="of the registered model glow")],
+) -> None:
+    """Makes a registered version the champion, whatever its bits per dimension.
+
+    Example: python -m stages.tracking champion 3
+    """
+    server = _server(_root(), os.environ.get("MLFLOW_TRACKING_URI"))
+    try:
+        server.registry.make_champion(str(version))
+    except Exception as error:
+        raise _fail(f"MLflow at {without_password(server.uri)} fails ({reason(error)})") from None
+    print(f"glow version {version} is the champion")
 
 
 @contextmanager
@@ -147,6 +161,12 @@ def _run(
         recorder.close("FAILED")
         raise
     recorder.close("FINISHED")
+
+
+def _fail(message: str) -> typer.Exit:
+    """Says what went wrong, in a line; to be raised."""
+    print(f"error: {message}", file=sys.stderr)
+    return typer.Exit(1)
 
 
 def _recorder(opening: Operation) -> Recorder | None:

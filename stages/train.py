@@ -160,7 +160,8 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
                 raise StageError(f"the trained model cannot be written: {error}; {kept}") from None
             report.metrics({"parameters": len(trainer.weights)})
             report.artifact(out.curves)
-            report.model(out.model)
+            bits = curves.rows[-1]["valid_bits_per_dim"]
+            report.model(out.model, data=shards.checksum, valid_bits_per_dim=bits)
             if interrupt():
                 interrupt.leave()
             checkpoints.remove()
