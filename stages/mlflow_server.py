@@ -3,15 +3,20 @@
 The module and its client are handed in, since tracking.py alone imports mlflow.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stages.delivery import warn
 from stages.registry import Registry
 from stages.spool import Operation, Spool
+
+MAX_DIGEST = 36  # characters of a data set's digest, MLflow's limit
 
 
 @dataclass
@@ -61,6 +66,8 @@ class MlflowServer:
             case "tags":
                 found = [self._mlflow.entities.RunTag(*tag) for tag in operation["values"].items()]
                 self._client.log_batch(run_id, tags=found)
+            case "dataset":
+                self._log_dataset(run_id, operation)
             case "artifact":
                 file = str(folder / operation["name"])
                 self._client.log_artifact(run_id, file, operation["below"])
@@ -154,6 +161,22 @@ class MlflowServer:
         new = {key: value for key, value in values.items() if key not in known}
         params = [self._mlflow.entities.Param(*param) for param in new.items()]
         self._client.log_batch(run_id, params=params)
+
+    def _log_dataset(self, run_id: str, dataset: Operation) -> None:
+        entities, types, profile = self._mlflow.entities, self._mlflow.types, dataset["profile"]
+        shape = (-1, profile["channels"], profile["image_size"], profile["image_size"])
+        levels = types.Schema([types.TensorSpec(np.dtype("uint8"), shape, "levels")])
+        schema = {"mlflow_tensorspec": {"features": levels.to_json(), "targets": None}}
+        described = entities.Dataset(
+            dataset["name"],
+            profile["checksum"][:MAX_DIGEST],
+            "local",
+            json.dumps({"uri": dataset["source"]}),
+            json.dumps(schema),
+            json.dumps(profile),
+        )
+        tags = [entities.InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(run_id, [entities.DatasetInput(described, tags)])
 
     def _log_image(self, run_id: str, file: Path, image: Operation) -> None:
         from PIL import Image

@@ -1,5 +1,6 @@
 """A tracked run as a stage sees it: what can be reported, as operations for a spool."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -30,14 +31,19 @@ class Run:
 
     record: Record
 
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+    def metrics(
+        self, values: Mapping[str, float], step: int | None = None, *, taken: int | None = None
+    ) -> None:
         """Numbers to chart, at a step of the training or, without one, of the run as a whole.
+
+        They are of now, or were `taken` so many milliseconds after 1970 began.
 
         NaN and infinity are sent as they are, since a diverging loss is what a chart should show;
         MLflow stores infinity as the largest double.
         """
         numbers = {_key(name): float(value) for name, value in values.items()}
-        self.record({"kind": "metrics", "values": numbers, "step": step or 0})
+        when = {} if taken is None else {"time": taken}
+        self.record({"kind": "metrics", "values": numbers, "step": step or 0, **when})
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings, nested or not: `{"model": {"depth": 8}}` becomes `model.depth`.
@@ -50,6 +56,24 @@ class Run:
         """Text to search by."""
         texts = {_key(name): str(text) for name, text in values.items()}
         self.record({"kind": "tags", "values": texts})
+
+    def dataset(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """What is trained on: its dataset.json in short, for the run's inputs; no images.
+
+        Args:
+            folder: of the shards, as the stage was told.
+            manifest: the content of dataset.json.
+        """
+        kept = ("credit", "image_size", "channels", "n_bits", "attributes", "checksum")
+        counts = {split: about["count"] for split, about in manifest["splits"].items()}
+        profile = {
+            "num_rows": sum(counts.values()),
+            "splits": counts,
+            "skipped": len(manifest["skipped"]),
+            **{key: manifest[key] for key in kept},
+        }
+        operation = {"kind": "dataset", "name": manifest["source"], "source": str(folder)}
+        self.record({**operation, "profile": profile})
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """A file, or a folder with all in it, below `folder` of the run's artifacts."""
@@ -92,6 +116,7 @@ def origin(fingerprint: str) -> dict[str, str]:
         "glow.fingerprint": fingerprint,
         "glow.dvc_experiment": os.environ.get("DVC_EXP_NAME"),
         "glow.git_revision": _git_revision(),
+        "glow.dvc_lock": _checksum(Path("dvc.lock")),
         "glow.prefect_flow_run": os.environ.get("PREFECT__FLOW_RUN_ID")
         or os.environ.get("GLOW_FLOW_RUN"),
     }
@@ -105,6 +130,13 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _checksum(file: Path) -> str | None:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from stages.delivery import Delivery, Recorder, reason, warn, without_password
 from stages.mlflow_server import MlflowServer
+from stages.mlflow_ui import HOST, become_ui, is_free
 from stages.run import Run, ignore, origin
 from stages.spool import SPOOLS, Operation, Spool, spool_folders
 
@@ -35,6 +36,7 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # for a connection that the server closed when idle
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -115,6 +117,30 @@ def replay() -> None:
         finally:
             spool.release()
         print(f"sent: {spool.opening['name']}, {spool.sent} operations, run {spool.run_id}")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of 127.0.0.1")] = 5000,
+) -> None:
+    """Shows the runs of this project in MLflow's UI, until Ctrl-C.
+
+    Example: python -m stages.tracking ui --port 5000
+    """
+    root = _root()
+    server = _server(root, os.environ.get("MLFLOW_TRACKING_URI"))
+    if server.artifacts is None:
+        where = without_password(server.uri)
+        raise _fail(f"MLFLOW_TRACKING_URI sends the runs to {where}: open that in a browser")
+    if not is_free(port):
+        other = f"python -m stages.tracking ui --port {port % 65535 + 1}"
+        raise _fail(f"port {port} of {HOST} is in use; take another: `{other}`")
+    try:
+        _connect(server.uri)
+    except Exception as error:
+        raise _fail(f"{server.uri} cannot be opened: {reason(error)}") from None
+    print(f"http://{HOST}:{port} has the runs of {root}, the experiments glow and glow-samples")
+    become_ui(server.uri, server.artifacts, port, SETTINGS)
 
 
 @app.command()
