@@ -39,7 +39,6 @@ class Machine:
     def __enter__(self) -> "Machine":
         if rank() == 0:
             self._looks: list[Look] = [_processor, _disk, _network(), *_gpus()]
-            psutil.cpu_percent()  # the first answer is about no time at all
             self._thread.start()
         return self
 
@@ -51,7 +50,7 @@ class Machine:
     ) -> None:
         if rank() == 0:
             self._ended.set()
-            self._thread.join()
+            self._thread.join(SECONDS)  # a driver may hang, and the training is done
             self.report()
 
     def report(self) -> None:
@@ -62,6 +61,7 @@ class Machine:
             self._count += 1
 
     def _watch(self) -> None:
+        psutil.cpu_percent()  # a thread's first answer is 0, for no time has passed
         while True:
             ended = self._ended.wait(SECONDS)
             self._look()  # once more at the end, so that a short training has been seen too

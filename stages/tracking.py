@@ -155,7 +155,8 @@ def champion(
     try:
         server.registry.make_champion(str(version))
     except Exception as error:
-        raise _fail(f"MLflow at {without_password(server.uri)} fails ({reason(error)})") from None
+        where = without_password(server.uri)
+        raise _fail(f"glow version {version} is no champion at {where}: {reason(error)}") from None
     print(f"glow version {version} is the champion")
 
 

@@ -25,6 +25,7 @@ from tracked import (
 )
 
 from stages import delivery, tracking
+from stages.shards import ShardSet
 from stages.spool import SPOOLS, Spool, spool_folders
 
 
@@ -101,6 +102,7 @@ def test_sending_can_break_off_anywhere_and_nothing_is_there_twice(
     project: Path,
     picture: Path,
     model: Path,
+    shards: ShardSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The server does each operation, and then this process dies before it notes that."""
@@ -114,7 +116,9 @@ def test_sending_can_break_off_anywhere_and_nothing_is_there_twice(
         run.metrics({"loss": 1.0}, step=1)
         run.metrics({"loss": 0.5}, step=2)
         run.image(picture, "samples")
+        run.dataset(shards.folder, shards.manifest)
         run.model(model, **FACTS)
+        run.attribute_vectors(model / "model.safetensors")
     for _ in range(20):  # more often than there are operations
         survived = False
 
@@ -134,6 +138,7 @@ def test_sending_can_break_off_anywhere_and_nothing_is_there_twice(
     assert (found.info.status, found.data.params) == ("FINISHED", {"depth": "4"})
     assert history(client, found.info.run_id, "loss") == [(1, 1.0), (2, 0.5)]
     assert len(client.list_artifacts(found.info.run_id, "images")) == 2
+    assert [used.dataset.digest for used in found.inputs.dataset_inputs] == [shards.checksum[:36]]
     assert len(client.search_logged_models([found.info.experiment_id])) == 1
     (version,) = client.search_model_versions("name = 'glow'")
     assert client.get_model_version_by_alias("glow", "champion").version == version.version

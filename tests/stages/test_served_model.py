@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,6 +126,15 @@ def test_edits_move_along_the_vector(served: Served) -> None:
     assert edited != kept
     assert edited == served("edit", images, attribute="Half", alpha=2.0)["png"]
     assert edited != served("edit", images, attribute="Hat", alpha=-1.0)["png"]
+
+
+def test_requests_at_once_are_answered_as_one_by_one(served: Served, model: Path) -> None:
+    images = [noise(seed) for seed in range(8)]
+    alone = [served("score", {"image": [image]}) for image in images]
+    at_once = Served(model)  # whose folded weights the first requests compute
+    with ThreadPoolExecutor(8) as pool:
+        together = pool.map(lambda image: at_once("score", {"image": [image]}), images)
+        assert list(together) == alone
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"])
