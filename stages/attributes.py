@@ -142,6 +142,7 @@ def command(
         tracked.metrics({f"probe_accuracy.{name}": value for name, value in accuracy.items()})
         tracked.artifact(csv)
         tracked.artifact(vectors_file)
+        tracked.attribute_vectors(vectors_file)
         for file in drawn:
             tracked.image(edits / file.name, key=f"edit_{file.stem}")
 

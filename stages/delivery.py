@@ -137,6 +137,11 @@ class Recorder:
             self.spool.release()
 
 
+def say(message: str) -> None:
+    """A line on stderr about what was done, beside the progress."""
+    print(message, file=sys.stderr, flush=True)
+
+
 @cache
 def warn(message: str) -> None:
     """A line on stderr, the same one only once per process."""

@@ -3,20 +3,20 @@
 The module and its client are handed in, since tracking.py alone imports mlflow.
 """
 
-import importlib.metadata
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stages.delivery import warn
+from stages.registry import Registry
 from stages.spool import Operation, Spool
 
-MODEL, ALIAS = "glow", "champion"
-REQUIREMENTS = ("mlflow", "torch", "safetensors", "numpy", "pandas", "pillow")
+MAX_DIGEST = 36  # characters of a data set's digest, MLflow's limit
 
 
 @dataclass
@@ -36,6 +36,11 @@ class MlflowServer:
     @cached_property
     def _connection(self) -> tuple[Any, Any]:
         return self.connect(self.uri)
+
+    @property
+    def registry(self) -> Registry:
+        """The models there."""
+        return Registry(self._mlflow, self._client)
 
     @property
     def _mlflow(self) -> Any:  # noqa: ANN401 - mlflow is untyped
@@ -59,15 +64,21 @@ class MlflowServer:
             case "params":
                 self._log_params(run_id, operation["values"])
             case "tags":
-                tags = [self._mlflow.entities.RunTag(*tag) for tag in operation["values"].items()]
-                self._client.log_batch(run_id, tags=tags)
+                found = [self._mlflow.entities.RunTag(*tag) for tag in operation["values"].items()]
+                self._client.log_batch(run_id, tags=found)
+            case "dataset":
+                self._log_dataset(run_id, operation)
             case "artifact":
                 file = str(folder / operation["name"])
                 self._client.log_artifact(run_id, file, operation["below"])
             case "image":
                 self._log_image(run_id, folder / operation["name"], operation)
             case "model":
-                self._log_model(run_id, folder, spool.opening["fingerprint"])
+                facts = operation.get("facts", {})  # a spool of an older version has none
+                tags = {"glow.fingerprint": spool.opening["fingerprint"], **facts}
+                self.registry.add(run_id, folder, tags)
+            case "attribute_vectors":
+                self.registry.add_attribute_vectors(run_id, folder / operation["name"])
             case "close":
                 self._close(run_id, operation, spool.opening)
 
@@ -151,6 +162,22 @@ class MlflowServer:
         params = [self._mlflow.entities.Param(*param) for param in new.items()]
         self._client.log_batch(run_id, params=params)
 
+    def _log_dataset(self, run_id: str, dataset: Operation) -> None:
+        entities, types, profile = self._mlflow.entities, self._mlflow.types, dataset["profile"]
+        shape = (-1, profile["channels"], profile["image_size"], profile["image_size"])
+        levels = types.Schema([types.TensorSpec(np.dtype("uint8"), shape, "levels")])
+        schema = {"mlflow_tensorspec": {"features": levels.to_json(), "targets": None}}
+        described = entities.Dataset(
+            dataset["name"],
+            profile["checksum"][:MAX_DIGEST],
+            "local",
+            json.dumps({"uri": dataset["source"]}),
+            json.dumps(schema),
+            json.dumps(profile),
+        )
+        tags = [entities.InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(run_id, [entities.DatasetInput(described, tags)])
+
     def _log_image(self, run_id: str, file: Path, image: Operation) -> None:
         from PIL import Image
 
@@ -161,86 +188,3 @@ class MlflowServer:
             with Image.open(file) as picture:
                 picture.load()
                 self._client.log_image(run_id, picture, key=key, step=step, timestamp=taken)
-
-    def _log_model(self, run_id: str, folder: Path, fingerprint: str) -> None:
-        versions = self._client.search_model_versions(f"run_id = '{run_id}'")
-        version = next((version for version in versions if version.name == MODEL), None)
-        if version is None:
-            model = self._logged_model(run_id, folder)
-            self._ensure_registered_model()
-            # not models:/<id>, which SQLite's registry looks up in MLflow's global address
-            source, tags = model.artifact_location, {"glow.fingerprint": fingerprint}
-            version = self._client.create_model_version(
-                MODEL, source, run_id, tags, model_id=model.model_id
-            )
-            link = json.dumps([{"name": MODEL, "version": version.version}])
-            self._client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})
-        self._client.set_registered_model_alias(MODEL, ALIAS, version.version)
-
-    def _logged_model(self, run_id: str, folder: Path) -> Any:  # noqa: ANN401
-        """The model of the run, uploaded whole."""
-        run = self._client.get_run(run_id)
-        experiment = run.info.experiment_id
-        for model in self._client.search_logged_models(
-            [experiment], f"source_run_id = '{run_id}'"
-        ):
-            if model.status == "READY":
-                return model
-            self._client.delete_logged_model(model.model_id)  # its upload broke off
-
-        model = self._client.create_logged_model(
-            experiment, MODEL, run_id, params=dict(run.data.params)
-        )
-        output = self._mlflow.entities.LoggedModelOutput(model.model_id, step=0)
-        self._client.log_outputs(run_id, [output])
-        with tempfile.TemporaryDirectory() as saved:
-            self._save_model(Path(saved), folder, run_id, model)
-            self._client.log_model_artifacts(model.model_id, saved)
-        return self._client.finalize_logged_model(model.model_id, "READY")
-
-    def _save_model(self, target: Path, folder: Path, run_id: str, model: Any) -> None:  # noqa: ANN401
-        """The weights and the code that loads them, without pickle, in MLflow's layout.
-
-        The requirements are named, since MLflow would spend a minute on guessing them.
-        """
-        import pandas as pd
-
-        types, models = self._mlflow.types, self._mlflow.models
-        signature = models.ModelSignature(
-            inputs=types.Schema([types.ColSpec("long", "n_images")]),
-            outputs=types.Schema([types.ColSpec("string", "png")]),
-            params=types.ParamSchema(
-                [
-                    types.ParamSpec("temperature", "double", 0.7),
-                    types.ParamSpec("seed", "long", 0),
-                ]
-            ),
-        )
-        self._mlflow.pyfunc.save_model(
-            str(target),
-            python_model=str(folder / "served_model.py"),
-            artifacts={"glow": str(folder / "weights" / "glow")},
-            code_paths=[str(folder / "code" / "glow")],
-            signature=signature,
-            input_example=(pd.DataFrame({"n_images": [4]}), {"temperature": 0.7, "seed": 0}),
-            pip_requirements=_pinned(REQUIREMENTS),
-            mlflow_model=models.Model(
-                artifact_path=model.artifact_location,
-                model_uuid=model.model_id,
-                model_id=model.model_id,
-                run_id=run_id,
-            ),
-        )
-
-    def _ensure_registered_model(self) -> None:
-        try:
-            self._client.create_registered_model(MODEL)
-        except self._mlflow.MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-
-
-def _pinned(packages: tuple[str, ...]) -> list[str]:
-    """The versions that are installed; `+cpu` or `+cu130` is of this machine, not of the model."""
-    versions = {name: importlib.metadata.version(name).partition("+")[0] for name in packages}
-    return [f"{name}=={version}" for name, version in versions.items()]

@@ -15,12 +15,13 @@ import typer
 from numpy.typing import NDArray
 
 from glow import to_levels
+from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError, run
 from stages.outputs import fresh_folder, write_json
 from stages.params import DataParams, SplitParams, load_params
 from stages.progress import Advance, progress
 from stages.shards import MANIFEST, SPLITS, write_shard
-from stages.sources.source import Entry, Source, UnreadableImage
+from stages.sources.source import Entry, Source
 
 Read = tuple[Entry, NDArray[np.uint8] | None, dict[str, bool], str]
 CHUNK = 32  # images handed to a process at a time

@@ -1,5 +1,6 @@
 """A tracked run as a stage sees it: what can be reported, as operations for a spool."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -8,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from stages.champion import BITS, DATA
 from stages.spool import Operation
 
 MAX_KEY, MAX_VALUE = 250, 6000  # characters of a key and of a param's value, MLflow's limits
 
 CODE = Path(__file__).resolve().parents[1]
+ATTRIBUTES = "attributes.safetensors"  # the name under which glow/apps/actions.py looks for it
 
 
 class Record(Protocol):
@@ -28,14 +31,19 @@ class Run:
 
     record: Record
 
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+    def metrics(
+        self, values: Mapping[str, float], step: int | None = None, *, taken: int | None = None
+    ) -> None:
         """Numbers to chart, at a step of the training or, without one, of the run as a whole.
+
+        They are of now, or were `taken` so many milliseconds after 1970 began.
 
         NaN and infinity are sent as they are, since a diverging loss is what a chart should show;
         MLflow stores infinity as the largest double.
         """
         numbers = {_key(name): float(value) for name, value in values.items()}
-        self.record({"kind": "metrics", "values": numbers, "step": step or 0})
+        when = {} if taken is None else {"time": taken}
+        self.record({"kind": "metrics", "values": numbers, "step": step or 0, **when})
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings, nested or not: `{"model": {"depth": 8}}` becomes `model.depth`.
@@ -49,6 +57,24 @@ class Run:
         texts = {_key(name): str(text) for name, text in values.items()}
         self.record({"kind": "tags", "values": texts})
 
+    def dataset(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """What is trained on: its dataset.json in short, for the run's inputs; no images.
+
+        Args:
+            folder: of the shards, as the stage was told.
+            manifest: the content of dataset.json.
+        """
+        kept = ("credit", "image_size", "channels", "n_bits", "attributes", "checksum")
+        counts = {split: about["count"] for split, about in manifest["splits"].items()}
+        profile = {
+            "num_rows": sum(counts.values()),
+            "splits": counts,
+            "skipped": len(manifest["skipped"]),
+            **{key: manifest[key] for key in kept},
+        }
+        operation = {"kind": "dataset", "name": manifest["source"], "source": str(folder)}
+        self.record({**operation, "profile": profile})
+
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """A file, or a folder with all in it, below `folder` of the run's artifacts."""
         operation = {"kind": "artifact", "name": path.name, "below": folder}
@@ -59,14 +85,25 @@ class Run:
         operation = {"kind": "image", "name": path.name, "key": _key(key), "step": step}
         self.record(operation, {path.name: path})
 
-    def model(self, folder: Path) -> None:
-        """A folder of `save_glow`, to be registered together with the code that loads it."""
+    def model(self, folder: Path, *, data: str, valid_bits_per_dim: float) -> None:
+        """A folder of `save_glow`, to be registered together with the code that loads it.
+
+        Args:
+            folder: of the model.
+            data: checksum of the data set; models of the same one are compared.
+            valid_bits_per_dim: by which it may become the champion.
+        """
         files = {
             "weights/glow": folder,
             "code/glow": CODE / "glow",
             "served_model.py": CODE / "stages" / "served_model.py",
         }
-        self.record({"kind": "model"}, files)
+        facts = {DATA: data, BITS: f"{valid_bits_per_dim:.6f}"}
+        self.record({"kind": "model", "facts": facts}, files)
+
+    def attribute_vectors(self, file: Path) -> None:
+        """A safetensors file of a latent direction per attribute, for the model of this run."""
+        self.record({"kind": "attribute_vectors", "name": ATTRIBUTES}, {ATTRIBUTES: file})
 
 
 def ignore(operation: Operation, files: Mapping[str, Path] | None = None) -> None:
@@ -79,6 +116,7 @@ def origin(fingerprint: str) -> dict[str, str]:
         "glow.fingerprint": fingerprint,
         "glow.dvc_experiment": os.environ.get("DVC_EXP_NAME"),
         "glow.git_revision": _git_revision(),
+        "glow.dvc_lock": _checksum(Path("dvc.lock")),
         "glow.prefect_flow_run": os.environ.get("PREFECT__FLOW_RUN_ID")
         or os.environ.get("GLOW_FLOW_RUN"),
     }
@@ -92,6 +130,13 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _checksum(file: Path) -> str | None:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -16,13 +16,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from filelock import FileLock
 
 from stages.delivery import Delivery, Recorder, reason, warn, without_password
 from stages.mlflow_server import MlflowServer
+from stages.mlflow_ui import HOST, become_ui, is_free
 from stages.run import Run, ignore, origin
 from stages.spool import SPOOLS, Operation, Spool, spool_folders
 
@@ -35,6 +36,7 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # for a connection that the server closed when idle
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -108,15 +110,54 @@ def replay() -> None:
         try:
             Delivery(root, server).finish(spool)
         except Exception as error:
-            print(
-                f"error: MLflow at {without_password(server.uri)} fails ({reason(error)}); "
-                f"{folder} and all after it still wait",
-                file=sys.stderr,
-            )
-            raise typer.Exit(1) from None
+            raise _fail(
+                f"MLflow at {without_password(server.uri)} fails ({reason(error)}); "
+                f"{folder} and all after it still wait"
+            ) from None
         finally:
             spool.release()
         print(f"sent: {spool.opening['name']}, {spool.sent} operations, run {spool.run_id}")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of 127.0.0.1")] = 5000,
+) -> None:
+    """Shows the runs of this project in MLflow's UI, until Ctrl-C.
+
+    Example: python -m stages.tracking ui --port 5000
+    """
+    root = _root()
+    server = _server(root, os.environ.get("MLFLOW_TRACKING_URI"))
+    if server.artifacts is None:
+        where = without_password(server.uri)
+        raise _fail(f"MLFLOW_TRACKING_URI sends the runs to {where}: open that in a browser")
+    if not is_free(port):
+        other = f"python -m stages.tracking ui --port {port % 65535 + 1}"
+        raise _fail(f"port {port} of {HOST} is in use; take another: `{other}`")
+    try:
+        _connect(server.uri)
+    except Exception as error:
+        raise _fail(f"{server.uri} cannot be opened: {reason(error)}") from None
+    print(f"http://{HOST}:{port} has the runs of {root}, the experiments glow and glow-samples")
+    become_ui(server.uri, server.artifacts, port, SETTINGS)
+
+
+@app.command()
+def champion(
+    version: Annotated[int, typer.Argument(min=1, help="of the registered model glow")],
+) -> None:
+    """Makes a registered version the champion, whatever its bits per dimension.
+
+    Example: python -m stages.tracking champion 3
+    """
+    server = _server(_root(), os.environ.get("MLFLOW_TRACKING_URI"))
+    try:
+        server.registry.make_champion(str(version))
+    except Exception as error:
+        where = without_password(server.uri)
+        raise _fail(f"glow version {version} is no champion at {where}: {reason(error)}") from None
+    print(f"glow version {version} is the champion")
 
 
 @contextmanager
@@ -147,6 +188,12 @@ def _run(
         recorder.close("FAILED")
         raise
     recorder.close("FINISHED")
+
+
+def _fail(message: str) -> typer.Exit:
+    """Says what went wrong, in a line; to be raised."""
+    print(f"error: {message}", file=sys.stderr)
+    return typer.Exit(1)
 
 
 def _recorder(opening: Operation) -> Recorder | None:

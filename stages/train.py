@@ -30,6 +30,7 @@ from stages.interrupt import deferred, exit_on_signals
 from stages.labels import classes_of, labels_of
 from stages.launch import launch
 from stages.likelihood import measure
+from stages.machine import Machine
 from stages.outputs import fresh_folder, write_json, write_text
 from stages.params import ModelParams, TrainParams, load_params
 from stages.progress import progress
@@ -130,8 +131,10 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
         with (
             deferred() as interrupt,
             tracking.training_run(name, about) as report,
+            Machine(report) as machine,
             progress("train", how.steps * how.batch_size, "images", start=done) as advance,
         ):
+            report.dataset(shards.folder, shards.manifest)
             speed = Speed(config, batch_size=how.batch_size, step=trainer.step, device=device)
             try:
                 for step in trainer.train(batches, interrupt):
@@ -142,6 +145,7 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
                         bits = mean_bits_per_dim(trainer.ema_glow, valid, labels, seed)
                         row = curves.row(step.step, bits, step.learning_rate)
                         report.metrics(row | of_machine, step.step)
+                        machine.report()
                         speed.go_on(step.step)
                     if checkpoints.due() or step.stop or step.step == how.steps:
                         checkpoints.save(trainer)
@@ -160,7 +164,8 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
                 raise StageError(f"the trained model cannot be written: {error}; {kept}") from None
             report.metrics({"parameters": len(trainer.weights)})
             report.artifact(out.curves)
-            report.model(out.model)
+            bits = curves.rows[-1]["valid_bits_per_dim"]
+            report.model(out.model, data=shards.checksum, valid_bits_per_dim=bits)
             if interrupt():
                 interrupt.leave()
             checkpoints.remove()

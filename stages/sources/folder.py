@@ -1,31 +1,25 @@
 """A folder of the user's own images: whole, cropped like CelebA's, or cut into tiles."""
 
 import os
-import struct
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from glow.apps.pictures import UnreadableImage, center_square, decode, open_image, resized
 from stages.errors import InputError
 from stages.params import FolderParams
-from stages.sources.source import Entry, RawImage, UnreadableImage
+from stages.sources.source import Entry, RawImage
 from stages.sources.tables import match_rows, read_attribute_names, read_attributes, read_splits
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
-FORMATS = ("PNG", "JPEG", "WEBP")
 CELEBA_SIZE = (178, 218)
 CELEBA_BOX = (15, 40, 163, 188)  # left, top, right, bottom
-ORIENTATION = 0x0112  # EXIF; 2 to 8 are put upright by these
-UPRIGHT = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))
-# What Pillow raises on damaged files, each from another corner of its decoders.
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError)
 
 T = TypeVar("T")
 
@@ -66,7 +60,7 @@ class FolderSource:
         else:
             image = _cropped(_decode(self._root / entry.name), self.params.crop)
         size = self.image_size, self.image_size
-        return RawImage(np.array(_resized(image, size)), entry.attributes)
+        return RawImage(np.array(resized(image, size)), entry.attributes)
 
     def _rows(
         self, table: str | None, read: Callable[[Path], dict[str, T]], images: list[str]
@@ -134,58 +128,25 @@ def _walk(base: Path) -> Iterator[str]:
                 yield file.relative_to(base).as_posix()
 
 
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Turns what Pillow raises into UnreadableImage with a reason in words."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except UnidentifiedImageError:
-        raise UnreadableImage("expected a PNG, JPEG or WebP image, came something else") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableImage(f"expected a smaller image, came a huge one: {error}") from None
-    except (*DAMAGE, struct.error) as error:
-        raise UnreadableImage(f"expected a whole image, came a damaged one: {error}") from None
-
-
 def _opened(file: Path) -> Image.Image:
     if file.is_file() and not file.stat().st_size:
         raise UnreadableImage("expected an image, came an empty file")
-    with _reported():  # reads only the header
-        return Image.open(file, formats=FORMATS)
+    return open_image(file)
 
 
 def _decode(file: Path) -> Image.Image:
-    """The image upright in RGB, on white where it is transparent."""
-    with _opened(file) as image, _reported():
-        orientation = image.getexif().get(ORIENTATION, 1)
-        rgb = _rgb(image)
-        return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits
-        levels = np.asarray(image).astype(np.int64) >> 8
-        return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    with _opened(file) as image:
+        return decode(image)
 
 
 @lru_cache(maxsize=64)  # in every process; large ones are some 10 MB each
 def _photograph(file: Path, scale: float) -> Image.Image:
     image = _decode(file)
-    return _resized(image, _scaled(image.size, scale))
+    return resized(image, _scaled(image.size, scale))
 
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _cropped(image: Image.Image, crop: str) -> Image.Image:
@@ -194,6 +155,4 @@ def _cropped(image: Image.Image, crop: str) -> Image.Image:
             came = "x".join(map(str, image.size))
             raise UnreadableImage(f"expected 178x218 pixels for crop: celeba, came {came}")
         return image.crop(CELEBA_BOX)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+    return center_square(image)

@@ -9,10 +9,6 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 
-class UnreadableImage(ValueError):
-    """One image cannot be used; says why. `data.on_error` decides what follows."""
-
-
 @dataclass(frozen=True)
 class Entry:
     """One image of a source, before it is read.

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image, ImageOps
 from tiny import ROOT
 
+from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.folder import FolderSource
-from stages.sources.source import Entry, Pixels, UnreadableImage
+from stages.sources.source import Entry, Pixels
 
 PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "bsds500"
 HEADER = "name,Smiling,Hat\n"
