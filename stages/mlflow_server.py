@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from stages.delivery import warn
+from stages.delivery import warn, without_password
 from stages.registry import Registry
 from stages.spool import Operation, Spool
 
+UI = "http://127.0.0.1:5000"  # as tracking.py serves it
 MAX_DIGEST = 36  # characters of a data set's digest, MLflow's limit
 
 
@@ -109,7 +110,14 @@ class MlflowServer:
         else:
             tags = {**opening["tags"], "glow.spool": spool}
             run = self._client.create_run(experiment, opening["time"], tags, opening["name"])
+        if "glow.temperature" not in opening["tags"]:  # of which there are many
+            print(f"MLflow run {run.info.run_name}: {self._page(run)}", flush=True)
         return str(run.info.run_id)
+
+    def _page(self, run: Any) -> str:  # noqa: ANN401 - mlflow is untyped
+        """Where a browser finds the run; of a file, once `python -m stages.tracking ui` runs."""
+        base = without_password(self.uri) if self.artifacts is None else UI
+        return f"{base.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
     def _close(self, run_id: str, closing: Operation, opening: Operation) -> None:
         """Ends the run; one that was reopened keeps the time at which its training ended."""

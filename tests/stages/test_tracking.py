@@ -50,6 +50,18 @@ def test_a_training_is_a_run_with_params_curves_files_and_origin(
     assert spool_folders(project) == []
 
 
+def test_where_a_run_can_be_looked_at_is_said(
+    client: Client, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracking.training_run(FINGERPRINT, {}):
+        pass
+    with tracking.temperature_run(FINGERPRINT, 0.7, {}):
+        pass
+    (found,) = runs(client)
+    page = f"#/experiments/{found.info.experiment_id}/runs/{found.info.run_id}"
+    assert capsys.readouterr().out == f"MLflow run train 01234567: http://127.0.0.1:5000/{page}\n"
+
+
 def test_the_git_revision_is_a_tag_where_there_is_one(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
