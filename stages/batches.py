@@ -17,6 +17,7 @@ from torch import Tensor
 from glow.augment import Augmentation
 from glow.trainer import Batch
 from stages.cached import CachedLevels
+from stages.environment import number
 from stages.errors import InputError
 from stages.labels import labels_of
 from stages.order import WINDOW_BYTES, Order
@@ -122,7 +123,7 @@ class Batches:
 
 def _room(device: torch.device) -> int:
     """Bytes that a held split may take: GLOW_CACHE_BYTES, or a quarter of what is free there."""
-    wanted = _number("GLOW_CACHE_BYTES", "a number of bytes")
+    wanted = number("GLOW_CACHE_BYTES", "a number of bytes")
     if wanted is not None:
         return wanted
     if device.type == "cuda":
@@ -132,7 +133,7 @@ def _room(device: torch.device) -> int:
 
 def _workers() -> int:
     """Worker processes of this rank: GLOW_WORKERS, or 2 where the ranks leave cores for them."""
-    wanted = _number("GLOW_WORKERS", "a number of processes, 0 for none")
+    wanted = number("GLOW_WORKERS", "a number of processes, 0 for none")
     if wanted is not None:
         return wanted
     spare = len(os.sched_getaffinity(0)) // _ranks_here() - 1
@@ -141,10 +142,3 @@ def _workers() -> int:
 
 def _ranks_here() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-
-
-def _number(variable: str, expected: str) -> int | None:
-    text = os.environ.get(variable, "")
-    if text and not text.isdigit():
-        raise InputError(f"{variable} is {text!r}, expected {expected}")
-    return int(text) if text else None

@@ -21,9 +21,11 @@ import torch
 import torch.distributed as dist
 
 from glow.precision import Precision
+from stages.environment import number
 from stages.errors import InputError
 
 # a process that does not answer for as long is lost; a checkpoint of the first takes seconds
+AT_LEAST_1 = "a whole number, at least 1"
 TIMEOUT = timedelta(minutes=10)
 OF_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -31,8 +33,8 @@ OF_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 def wanted_processes() -> int:
     """How many processes train: of an outer torchrun, or GLOW_NPROC, or one per GPU, or one."""
     if is_launched():
-        return _number("WORLD_SIZE", 1)
-    return _number("GLOW_NPROC", max(1, torch.cuda.device_count()))
+        return number("WORLD_SIZE", AT_LEAST_1, 1) or 1
+    return number("GLOW_NPROC", AT_LEAST_1, 1) or max(1, torch.cuda.device_count())
 
 
 def is_launched() -> bool:
@@ -52,7 +54,7 @@ def is_launched() -> bool:
 
 def micro_batch() -> int | None:
     """GLOW_MICRO_BATCH: images per process at once; None for all."""
-    return _number("GLOW_MICRO_BATCH", 0) or None
+    return number("GLOW_MICRO_BATCH", AT_LEAST_1, 1)
 
 
 def precision() -> Precision:
@@ -101,10 +103,3 @@ def _device() -> torch.device:
         )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
-
-
-def _number(variable: str, default: int) -> int:
-    text = os.environ.get(variable, "")
-    if text and (not text.isdigit() or int(text) < 1):
-        raise InputError(f"{variable} is {text!r}, expected a whole number, at least 1")
-    return int(text) if text else default

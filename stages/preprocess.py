@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from glow import to_levels
 from glow.apps.pictures import UnreadableImage
+from stages.environment import number
 from stages.errors import InputError, run
 from stages.outputs import fresh_folder, write_json
 from stages.params import DataParams, SplitParams, load_params
@@ -149,7 +150,8 @@ def _take(
 
 def _processes(n_images: int) -> int:
     """As many as there are cores to run on (GLOW_WORKERS overrides), fewer for few images."""
-    cores = int(os.environ.get("GLOW_WORKERS", 0)) or len(os.sched_getaffinity(0))
+    wanted = number("GLOW_WORKERS", "a number of processes, 0 for one per core")
+    cores = wanted or len(os.sched_getaffinity(0))
     return max(1, min(cores, n_images // CHUNK))
 
 

@@ -8,7 +8,7 @@ import torch
 from tiny import SMALL, tiny
 
 from stages.errors import InputError
-from stages.preprocess import preprocess
+from stages.preprocess import _processes, preprocess
 from stages.shards import SPLITS, ShardSet
 from stages.sources.avatars import ATTRIBUTES
 
@@ -91,3 +91,9 @@ def test_loading_gives_the_same_as_streaming(shards: ShardSet) -> None:
     levels, _ = shards.load("test", 5)
     streamed = [sample.levels for sample, _ in zip(shards.samples("test"), range(5), strict=False)]
     assert torch.equal(levels, torch.stack(streamed))
+
+
+def test_a_number_of_workers_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOW_WORKERS", "two")
+    with pytest.raises(InputError, match=r"^GLOW_WORKERS is 'two', expected a number of proc"):
+        _processes(100)
