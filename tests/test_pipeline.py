@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 def call(project: Path, *command: str, code: int = 0) -> str:
     env = {**os.environ, "PYTHONPATH": str(project)}
+    env.pop("MLFLOW_TRACKING_URI", None)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
