@@ -152,11 +152,16 @@ def _table(report: dict[str, Any]) -> str:
     return "\n".join(["bits per dimension, lower is better", *lines])
 
 
-def _numbers(value: Any, name: str = "") -> dict[str, float]:  # noqa: ANN401 - JSON
-    """The report as flat metrics: test_bits_per_dim, test_importance_weighted_4, ..."""
+def _numbers(value: Any, name: str) -> dict[str, float]:  # noqa: ANN401 - JSON
+    """The report as flat metrics: evaluate/test_bits_per_dim, evaluate/baselines_uniform, ...
+
+    MLflow charts what stands before the slash as a section, and valid_bits_per_dim of the training
+    stays a curve without this number at its beginning.
+    """
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        parts = [_numbers(part, f"{name}_{key}" if name else str(key)) for key, part in items]
+        prefix = name if name.endswith("/") else f"{name}_"
+        parts = [_numbers(part, f"{prefix}{key}") for key, part in items]
         return {key: number for part in parts for key, number in part.items()}
     return {name: value} if isinstance(value, int | float) else {}
 
@@ -198,7 +203,7 @@ def command(
         save_extremes(folder / "extremes.png", test, found["test"].bits, data.n_bits)
     print(_table(report), file=sys.stderr)
     with tracking.same_run(read_about(model)["fingerprint"]) as tracked:
-        tracked.metrics(_numbers(report))
+        tracked.metrics(_numbers(report, "evaluate/"))
         tracked.artifact(metrics)
         tracked.artifact(likelihoods)
         for name in ("histogram", "extremes"):

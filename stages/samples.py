@@ -19,6 +19,7 @@ from stages.shards import ShardSet
 from stages.trained import load_model
 
 ROW = 12  # images of a temperature in the grid that compares them
+TOLD = ("depth", "n_levels", "hidden_channels", "coupling", "permutation", "n_bits")
 
 
 @torch.inference_mode()
@@ -123,15 +124,14 @@ def command(
         save_grid(folder / "temperatures.png", rows, labels)
         draw_interpolations(folder / "interpolation.png", glow, data, how, params.seed)
     write_json(metrics, report)
-    fingerprint = read_about(model)["fingerprint"]
-    config = glow.config
-    about = {
-        name: getattr(config, name)
-        for name in ("depth", "n_levels", "hidden_channels", "coupling", "permutation", "n_bits")
-    }
+    about = read_about(model)
+    fingerprint = about["fingerprint"]
+    settings = {name: getattr(glow.config, name) for name in TOLD} | {"train_steps": about["step"]}
+    training = {"valid_bits_per_dim": about["valid_bits_per_dim"]}
     for temperature, file in files.items():
-        with tracking.temperature_run(fingerprint, temperature, about) as tracked:
-            tracked.metrics(report[f"{temperature:g}"])
+        name = f"depth {glow.config.depth}, T = {temperature:g}"
+        with tracking.temperature_run(fingerprint, temperature, settings, name=name) as tracked:
+            tracked.metrics(report[f"{temperature:g}"] | training)
             tracked.image(grids / file, key="samples")
     with tracking.same_run(fingerprint) as tracked:
         tracked.image(grids / "temperatures.png", key="temperatures")

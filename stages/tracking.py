@@ -67,7 +67,7 @@ def same_run(fingerprint: str) -> Iterator[Run]:
 
 @contextmanager
 def temperature_run(
-    fingerprint: str, temperature: float, params: Mapping[str, Any]
+    fingerprint: str, temperature: float, params: Mapping[str, Any], *, name: str = "samples"
 ) -> Iterator[Run]:
     """The run of a training and a temperature; once finished, it replaces older ones of the two.
 
@@ -75,7 +75,7 @@ def temperature_run(
     and axes in the UI across all trainings.
     """
     tags = {"glow.temperature": str(float(temperature))}
-    with _run(fingerprint, SAMPLES, f"temperature {temperature:g}", tags=tags) as run:
+    with _run(fingerprint, SAMPLES, name, tags=tags) as run:
         run.params({"temperature": float(temperature), "fingerprint": fingerprint, **params})
         yield run
 

@@ -173,18 +173,23 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
 
 def write(trainer: Trainer, curves: Curves, name: str, checksum: str, out: "Outs") -> None:
     """The model with averaged weights, that with the last ones, its curves and last numbers."""
-    about = {"fingerprint": name, "data": checksum, "step": trainer.step}
+    last = {key: round(value, 6) for key, value in curves.rows[-1].items()}
+    about = {
+        "fingerprint": name,
+        "data": checksum,
+        "step": trainer.step,
+        "valid_bits_per_dim": last["valid_bits_per_dim"],
+    }
     with fresh_folder(out.model) as folder:
         save_glow(trainer.ema_glow, folder, about=about)
         save_glow(trainer.glow, folder / RAW, about=about)
     frame = pd.DataFrame(curves.rows).astype({"step": int})
     write_text(out.curves, frame.to_csv(index=False, float_format="%.6g"))
-    last = curves.rows[-1]
     write_json(
         out.metrics,
         {
-            "bits_per_dim": round(last["bits_per_dim"], 6),
-            "valid_bits_per_dim": round(last["valid_bits_per_dim"], 6),
+            "bits_per_dim": last["bits_per_dim"],
+            "valid_bits_per_dim": last["valid_bits_per_dim"],
             "steps": trainer.step,
             "parameters": len(trainer.weights),
         },

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+mlflow = pytest.importorskip("mlflow")
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ["glow", "stages", "pipeline", "dvc.yaml", ".dvcignore", ".gitignore"]
 
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 def call(project: Path, *command: str, code: int = 0) -> str:
     env = {**os.environ, "PYTHONPATH": str(project)}
+    env.pop("MLFLOW_TRACKING_URI", None)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
@@ -75,6 +78,33 @@ def test_every_artifact_of_the_design_is_there(project: Path) -> None:
     assert (project / "models/glow/model.safetensors").stat().st_size > 1000
     assert (project / "models/attributes.safetensors").is_file()
     assert (project / "results/samples/interpolation.png").is_file()
+
+
+def test_the_runs_of_mlflow_can_be_compared(project: Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    found = {
+        name: client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        for name in ("glow", "glow-samples")
+    }
+    (training,) = found["glow"]
+    trained = json.loads((project / "results/train.json").read_text())
+    drawn = json.loads((project / "results/samples.json").read_text())
+    assert {run.info.run_name for run in found["glow-samples"]} == {
+        f"depth 2, T = {temperature}" for temperature in drawn
+    }
+    for run in found["glow-samples"]:
+        params, metrics = run.data.params, run.data.metrics
+        assert (params["depth"], params["train_steps"]) == ("2", "20")
+        number = {"valid_bits_per_dim": trained["valid_bits_per_dim"]}
+        assert metrics == drawn[f"{float(params['temperature']):g}"] | number
+        images = client.list_artifacts(run.info.run_id, "images")
+        assert {entry.path.partition("+")[0] for entry in images} == {"images/samples"}
+
+    curve = client.get_metric_history(training.info.run_id, "valid_bits_per_dim")
+    assert [point.step for point in curve] == [20]
+    evaluated = json.loads((project / "results/evaluate.json").read_text())
+    number = training.data.metrics["evaluate/valid_bits_per_dim"]
+    assert number == evaluated["valid"]["bits_per_dim"]
 
 
 def test_a_second_repro_does_nothing(project: Path) -> None:
