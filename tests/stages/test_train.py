@@ -1,5 +1,6 @@
 """The train stage: what is stopped goes on and ends in the same bytes; errors are one line."""
 
+import json
 import random
 import signal
 from pathlib import Path
@@ -98,8 +99,11 @@ def test_precision_is_a_matter_of_the_machine(shards: ShardSet, tmp_path: Path) 
     fine = training.contents()
     training.finish(GLOW_PRECISION="bfloat16")
     coarse = training.contents()
-    config = "models/glow/config.json"
-    assert coarse[config] == fine[config]  # with the fingerprint
+    described = [json.loads(found["models/glow/config.json"]) for found in (fine, coarse)]
+    for found, about in zip((fine, coarse), described, strict=True):
+        number = json.loads(found["results/train.json"])["valid_bits_per_dim"]
+        assert about["about"].pop("valid_bits_per_dim") == number
+    assert described[0] == described[1]  # with the fingerprint
     assert coarse["models/glow/model.safetensors"] != fine["models/glow/model.safetensors"]
 
 
