@@ -144,7 +144,11 @@ def test_a_run_by_name_brings_params_in_and_results_out(site: Site) -> None:
     tracked = _mlflow(site)
     (training,) = tracked["glow"]
     assert training["params"]["model.depth"] == "1"
-    assert training["metrics"]["test_bits_per_dim"] == bits == metrics["test"]["bits_per_dim"]
+    assert (
+        training["metrics"]["evaluate/test_bits_per_dim"]
+        == bits
+        == metrics["test"]["bits_per_dim"]
+    )
     assert sorted(run["params"]["temperature"] for run in tracked["glow-samples"]) == [
         "0.5",
         "0.9",
