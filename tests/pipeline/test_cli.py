@@ -70,6 +70,8 @@ def test_a_preset_is_put_in_place(project: Path, capsys: pytest.CaptureFixture[s
 def test_bad_input_is_one_line_and_exit_code_2(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
+    with (project / PARAMS_FILE).open("a") as params:
+        params.write("# not committed\n")
     before = (project / PARAMS_FILE).read_bytes()
     assert exit_code(*arguments) == 2
     output = capsys.readouterr()
