@@ -20,7 +20,6 @@ import report
 import torch
 import typer
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from rounds import Contestant, seconds
 
 from glow import Glow, GlowConfig, dequantize
@@ -28,7 +27,7 @@ from glow.trainer import TrainConfig, Trainer
 from stages.batches import Batches
 from stages.outputs import write_json
 from stages.params import load_params
-from stages.shards import MANIFEST, ShardSet, write_shard
+from stages.shards import MANIFEST, Record, ShardSet, write_shard
 
 SHARD_SIZE, N_BITS = 1000, 5
 STEPS = 6  # of training in a round
@@ -56,12 +55,10 @@ def write_shards(folder: Path, n_images: int, side: int) -> None:
     write_json(folder / MANIFEST, manifest)
 
 
-def _samples(
-    generator: np.random.Generator, count: int, side: int
-) -> Iterator[tuple[str, NDArray[np.uint8], dict[str, bool]]]:
+def _samples(generator: np.random.Generator, count: int, side: int) -> Iterator[Record]:
     for index in range(count):
         levels = generator.integers(0, 2**N_BITS, (side, side, 3), dtype=np.uint8)
-        yield str(index), levels, {}
+        yield Record(str(index), levels, {})
 
 
 def one_by_one(folder: Path) -> Callable[[], object]:

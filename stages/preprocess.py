@@ -21,7 +21,8 @@ from stages.errors import InputError, run
 from stages.outputs import fresh_folder, write_json
 from stages.params import DataParams, SplitParams, load_params
 from stages.progress import Advance, progress
-from stages.shards import MANIFEST, SPLITS, write_shard
+from stages.shards import MANIFEST, SPLITS, Record, write_shard
+from stages.sources.choose import make_source
 from stages.sources.source import Entry, Source
 
 Read = tuple[Entry, NDArray[np.uint8] | None, dict[str, bool], str]
@@ -34,17 +35,6 @@ class Report:
 
     skipped: dict[str, str] = field(default_factory=dict)
     positives: Counter[str] = field(default_factory=Counter)
-
-
-def make_source(data: DataParams, seed: int) -> Source:
-    """The reader that `data.source` names; each brings libraries that the others do not need."""
-    if data.source == "avatars":
-        from stages.sources.avatars import AvatarsSource
-
-        return AvatarsSource(data.avatars, data.image_size, seed)
-    from stages.sources.folder import FolderSource
-
-    return FolderSource(data.folder, data.image_size)
 
 
 def split_of(entry: Entry, shares: SplitParams) -> str:
@@ -70,8 +60,12 @@ def _read(source: Source, n_bits: int, entry: Entry) -> Read:
 
 
 def _good_ones(
-    reads: Iterator[Read], data: DataParams, report: Report, advance: Advance
-) -> Iterator[tuple[str, NDArray[np.uint8], dict[str, bool]]]:
+    reads: Iterator[Read],
+    classes: tuple[str, ...],
+    data: DataParams,
+    report: Report,
+    advance: Advance,
+) -> Iterator[Record]:
     for entry, levels, attributes, trouble in reads:
         advance()
         if levels is None:
@@ -80,7 +74,9 @@ def _good_ones(
             report.skipped[entry.name] = trouble
             continue
         report.positives.update(name for name, present in attributes.items() if present)
-        yield entry.name, levels, attributes
+        if entry.label is not None:
+            report.positives[classes[entry.label]] += 1
+        yield Record(entry.name, levels, attributes, entry.label)
 
 
 def preprocess(data: DataParams, seed: int, folder: Path) -> dict[str, Any]:
@@ -105,7 +101,7 @@ def preprocess(data: DataParams, seed: int, folder: Path) -> dict[str, Any]:
     ):
         for split, members in by_split.items():
             reads = pool.imap(partial(_read, source, data.n_bits), members, chunksize=CHUNK)
-            good = _good_ones(reads, data, report, advance)
+            good = _good_ones(reads, source.classes, data, report, advance)
             splits[split] = _write_split(folder / split, good, data.shard_size)
     empty = [split for split, about in splits.items() if not about["count"]]
     if empty:
@@ -117,22 +113,22 @@ def preprocess(data: DataParams, seed: int, folder: Path) -> dict[str, Any]:
     for split in splits.values():
         checksum.update("".join(shard["sha256"] for shard in split["shards"].values()).encode())
     total = sum(split["count"] for split in splits.values())
+    names = (*source.attribute_names, *source.classes)
     return {
         "source": data.source,
         "credit": source.credit,
         "image_size": data.image_size,
         "channels": 3,
         "n_bits": data.n_bits,
-        "attributes": {name: report.positives[name] / total for name in source.attribute_names},
+        "attributes": {name: report.positives[name] / total for name in names},
+        **({"classes": list(source.classes)} if source.classes else {}),
         "splits": splits,
         "skipped": dict(sorted(report.skipped.items())),
         "checksum": checksum.hexdigest(),
     }
 
 
-def _write_split(
-    folder: Path, samples: Iterator[tuple[str, NDArray[np.uint8], dict[str, bool]]], size: int
-) -> dict[str, Any]:
+def _write_split(folder: Path, samples: Iterator[Record], size: int) -> dict[str, Any]:
     shards: dict[str, Any] = {}
     batch = _take(samples, size)
     while batch:
@@ -142,9 +138,7 @@ def _write_split(
     return {"count": sum(shard["count"] for shard in shards.values()), "shards": shards}
 
 
-def _take(
-    samples: Iterator[tuple[str, NDArray[np.uint8], dict[str, bool]]], size: int
-) -> list[tuple[str, NDArray[np.uint8], dict[str, bool]]]:
+def _take(samples: Iterator[Record], size: int) -> list[Record]:
     return [sample for _, sample in zip(range(size), samples, strict=False)]
 
 

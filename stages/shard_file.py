@@ -8,6 +8,7 @@ system call per image from then on.
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ from stages.errors import InputError
 BLOCK = 512  # what a tar counts in
 LEVELS, META = b".levels.bin", b".meta.json"
 REMEDY = "`dvc checkout data/shards` or `dvc repro --force preprocess` restores it"
+
+
+class Meta(NamedTuple):
+    """Attributes of an image, and its class where there are classes."""
+
+    attributes: dict[str, bool]
+    label: int | None
 
 
 class ShardFile:
@@ -42,11 +50,12 @@ class ShardFile:
         if os.preadv(self._open(), [into.data], self._place(index)[0]) != self.image_bytes:
             raise self._damaged(f"it ends within image {index}")
 
-    def attributes(self, index: int) -> dict[str, bool]:
-        """The attributes of an image; raises as `levels` does."""
+    def meta(self, index: int) -> Meta:
+        """What is known of an image; raises as `levels` does."""
         _, start, length = self._place(index)
         try:
-            return dict(json.loads(os.pread(self._open(), length, start))["attributes"])
+            read = json.loads(os.pread(self._open(), length, start))
+            return Meta(dict(read["attributes"]), read.get("class"))
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged(f"metadata of image {index}: {error}") from None
 

@@ -1,8 +1,9 @@
 """WebDataset shards of quantised images: written by preprocess, read by everything else.
 
 A sample is `<number>.levels.bin`, the raw uint8 levels (H, W, C) of one image, and
-`<number>.meta.json`, its name and attributes. `dataset.json` beside the splits says how many
-there are and of what shape, so that a shard that lost its end is noticed.
+`<number>.meta.json`, its name, its attributes, and its class where the source has classes.
+`dataset.json` beside the splits says how many there are and of what shape, so that a shard that
+lost its end is noticed.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,10 +38,17 @@ class Sample:
     attributes: dict[str, bool]
 
 
-def write_shard(
-    file: Path, samples: Iterable[tuple[str, NDArray[np.uint8], dict[str, bool]]]
-) -> dict[str, Any]:
-    """Writes (name, levels HWC, attributes) as one tar, the same bytes for the same samples.
+class Record(NamedTuple):
+    """One image on its way into a shard: levels (H, W, C)."""
+
+    name: str
+    levels: NDArray[np.uint8]
+    attributes: dict[str, bool]
+    label: int | None = None
+
+
+def write_shard(file: Path, records: Iterable[Record]) -> dict[str, Any]:
+    """Writes records as one tar, the same bytes for the same records.
 
     Returns:
         count and sha256 of the shard.
@@ -48,13 +56,14 @@ def write_shard(
     file.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     with wds.TarWriter(str(file), mtime=0, user="glow", group="glow", mode=0o644) as tar:
-        for count, (name, levels, attributes) in enumerate(samples, start=1):
-            meta = json.dumps({"name": name, "attributes": attributes}, sort_keys=True)
+        for count, record in enumerate(records, start=1):
+            label = {} if record.label is None else {"class": record.label}
+            meta = {"name": record.name, "attributes": record.attributes, **label}
             tar.write(
                 {
                     "__key__": f"{count - 1:08d}",
-                    "levels.bin": levels.tobytes(),
-                    "meta.json": meta.encode(),
+                    "levels.bin": record.levels.tobytes(),
+                    "meta.json": json.dumps(meta, sort_keys=True).encode(),
                 }
             )
     return {"count": count, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
@@ -89,8 +98,13 @@ class ShardSet:
 
     @property
     def attribute_names(self) -> list[str]:
-        """Attributes that every image has."""
+        """Attributes that every image has; each class is one, after all others."""
         return list(self.manifest["attributes"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, of which every image has one; often none."""
+        return list(self.manifest.get("classes", []))
 
     @property
     def checksum(self) -> str:
@@ -169,8 +183,15 @@ class ShardSet:
         names = self.attribute_names
         if not names:
             return torch.zeros(taken, 0, dtype=torch.bool)
-        rows = [[has[name] for name in names] for has in map(shard.attributes, range(taken))]
-        return torch.tensor(rows, dtype=torch.bool)
+        present = torch.zeros(taken, len(names), dtype=torch.bool)
+        n_others = len(names) - len(self.classes)
+        for index in range(taken):
+            meta = shard.meta(index)
+            has = [meta.attributes[name] for name in names[:n_others]]
+            present[index, :n_others] = torch.tensor(has, dtype=torch.bool)
+            if meta.label is not None:
+                present[index, n_others + meta.label] = True
+        return present
 
     def _up_to(self, split: str, limit: int | None) -> int:
         return min(self.count(split), limit or self.count(split))
@@ -198,7 +219,10 @@ class ShardSet:
                 meta = json.loads(sample["meta.json"])
                 found += 1
                 pixels = torch.from_numpy(levels).permute(2, 0, 1)
-                yield Sample(meta["name"], pixels, meta["attributes"])
+                attributes = meta["attributes"]
+                for number, name in enumerate(self.classes):
+                    attributes[name] = number == meta["class"]
+                yield Sample(meta["name"], pixels, attributes)
         except (tarfile.TarError, ValueError, KeyError, EOFError) as error:
             raise InputError(f"shard {shard} is damaged ({error}); {REMEDY}") from None
         if found != expected:

@@ -89,6 +89,11 @@ class AvatarsSource:
         """Ten attributes; the names that CelebA has are CelebA's."""
         return ATTRIBUTES
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def entries(self) -> list[Entry]:
         """One per avatar, in the order of their numbers."""
         return [Entry(f"avatar-{index:08d}") for index in range(self.params.n_images)]

@@ -42,6 +42,11 @@ class FolderSource:
         table = self.params.attributes
         return read_attribute_names(self._root / table) if table else ()
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def entries(self) -> list[Entry]:
         """All images, sorted by path; for tiles, the header of each photograph is read."""
         images = _images(self._root)

@@ -9,19 +9,21 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One image of a source, before it is read.
 
     Attributes:
         name: unique in the source; its hash decides on split and order.
         split: train, valid or test where the source settles it, else None.
-        attributes: what is known of it without reading it.
+        attributes: what is known of it without reading it; images may share one dict.
+        label: its class, a number within the source's `classes`, else None.
     """
 
     name: str
     split: str | None = None
     attributes: dict[str, bool] = field(default_factory=dict)
+    label: int | None = None
 
     @property
     def group(self) -> str:
@@ -46,7 +48,11 @@ class Source(Protocol):
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
-        """The attributes that every image of this source has."""
+        """The attributes that every image of this source has, classes aside."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, of which every image has one; none where there are no labels."""
 
     def entries(self) -> list[Entry]:
         """All images; raises InputError where there is nothing to read."""

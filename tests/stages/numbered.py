@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from stages.outputs import write_json
-from stages.shards import MANIFEST, ShardSet, write_shard
+from stages.shards import MANIFEST, Record, ShardSet, write_shard
 
 SIDE = 4
 COUNTS = [7, 5, 9, 4, 8]
@@ -19,7 +19,7 @@ def numbered(folder: Path, counts: list[int] = COUNTS, side: int = SIDE) -> Shar
     for index, count in enumerate(counts):
         name = f"train-{index:06d}.tar"
         samples = [
-            (f"{image}", np.full((side, side, 3), image, np.uint8), {"Odd": image % 3 == 0})
+            Record(f"{image}", np.full((side, side, 3), image, np.uint8), {"Odd": image % 3 == 0})
             for image in range(number, number + count)
         ]
         shards[name] = write_shard(folder / "train" / name, samples)

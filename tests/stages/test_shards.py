@@ -3,13 +3,14 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import SMALL, tiny
 
 from stages.errors import InputError
 from stages.preprocess import _processes, preprocess
-from stages.shards import SPLITS, ShardSet
+from stages.shards import SPLITS, Record, ShardSet, write_shard
 from stages.sources.avatars import ATTRIBUTES
 
 
@@ -49,6 +50,26 @@ def test_the_same_bytes_from_any_number_of_processes(
 def test_another_seed_gives_other_faces(shards: ShardSet, tmp_path: Path) -> None:
     params = tiny(**SMALL)
     assert preprocess(params.data, 1, tmp_path)["checksum"] != shards.checksum
+
+
+def test_a_class_is_an_attribute_that_one_image_in_a_row_has(tmp_path: Path) -> None:
+    records = [
+        Record(f"{image}", np.full((4, 4, 3), image, np.uint8), {"Odd": image % 2 == 1}, image % 3)
+        for image in range(5)
+    ]
+    about = write_shard(tmp_path / "train" / "train-000000.tar", records)
+    manifest = {
+        "image_size": 4,
+        "attributes": {"Odd": 0.4, "ant": 0.4, "bee": 0.4, "cat": 0.2},
+        "classes": ["ant", "bee", "cat"],
+        "splits": {"train": {"count": 5, "shards": {"train-000000.tar": about}}},
+    }
+    shards = ShardSet(tmp_path, manifest)
+    expected = [
+        [image % 2 == 1, *(image % 3 == label for label in range(3))] for image in range(5)
+    ]
+    assert shards.load("train")[1].tolist() == expected
+    assert [list(sample.attributes.values()) for sample in shards.samples("train")] == expected
 
 
 def test_an_epoch_changes_the_order_and_nothing_else(shards: ShardSet) -> None:
