@@ -50,6 +50,10 @@ class Latents(Sequence[Tensor]):
         """All levels side by side, (B, D), finest level first."""
         return torch.cat([level.flatten(1) for level in self], dim=1)
 
+    def squared_norms(self) -> Tensor:
+        """‖z‖² of each level and image, (L, B), float64: under the model chi-square."""
+        return torch.stack([level.double().square().sum(dim=(1, 2, 3)) for level in self])
+
     def unflatten(self, flat: Tensor) -> Latents:
         """The inverse of `flatten`, for any batch, with the shapes of these latents."""
         parts = flat.split([level[0].numel() for level in self], dim=1)

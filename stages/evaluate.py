@@ -1,4 +1,4 @@
-"""DVC stage `evaluate`: bits per dimension of a trained Glow, per split and per image."""
+"""DVC stage `evaluate`: bits per dimension of a trained Glow, and how odd each image is to it."""
 
 import math
 import sys
@@ -12,7 +12,9 @@ import typer
 from torch import Tensor
 
 from glow import Glow, dequantize, read_about
+from glow.complexity import compressed_bits
 from glow.parallel import rank
+from glow.scores import Evidence, dims
 from stages import tracking
 from stages.baselines import histogram_bits
 from stages.distributed import process_group
@@ -25,8 +27,12 @@ from stages.likelihood_figures import save_extremes, save_histogram
 from stages.outputs import fresh_folder, write_json, write_text
 from stages.params import EvaluateParams, load_params
 from stages.progress import progress
+from stages.score_figures import save_ends, save_score_histograms
+from stages.score_table import false_alarms, score_all, score_table
 from stages.shards import SPLITS, ShardSet
 from stages.trained import RAW, load_model
+
+HELD_OUT = ("valid", "test")
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,11 @@ def _first(split: Split, n: int, device: torch.device) -> Tensor | None:
     return None if split.labels is None else split.labels[:n].to(device)
 
 
+def _evidence(glow: Glow, split: Split, found: Likelihood) -> Evidence:
+    compressed = compressed_bits(split.levels)
+    return Evidence(found.bits, compressed, found.squared_norms, dims(glow))
+
+
 def _baselines(train: Tensor, test: Tensor, n_bits: int) -> dict[str, float]:
     return {
         "uniform": float(n_bits),
@@ -171,12 +182,13 @@ def command(
     model: Annotated[Path, typer.Argument(help="folder of the trained model")],
     metrics: Annotated[Path, typer.Argument(help="JSON file to write")],
     likelihoods: Annotated[Path, typer.Argument(help="CSV file to write, a row per image")],
+    scores: Annotated[Path, typer.Argument(help="CSV file to write, a row per held-out image")],
     figures: Annotated[Path, typer.Argument(help="folder to write PNGs to")],
 ) -> None:
     """Measure a trained Glow beside codes that know only histograms, in GLOW_NPROC processes.
 
     Example: python -m stages.evaluate data/shards models/glow results/evaluate.json
-    results/likelihoods.csv results/evaluate
+    results/likelihoods.csv results/scores.csv results/evaluate
     """
     params = load_params()
     data = ShardSet.open(shards)
@@ -192,22 +204,32 @@ def command(
     test = splits["test"].levels
     report["baselines"] = _baselines(data.load("train")[0], test, data.n_bits)
     report["data"] = data.checksum
+    scored = score_all({name: _evidence(glow, splits[name], found[name]) for name in HELD_OUT})
+    report["false_alarms"] = false_alarms(scored["test"])
+    oddness = score_table(scored, {name: splits[name].names for name in HELD_OUT})
     table = pd.concat(
         pd.DataFrame({"split": name, "name": splits[name].names, "bits_per_dim": of_split.bits})
         for name, of_split in found.items()
     )
     write_json(metrics, report)
     write_text(likelihoods, table.to_csv(index=False, float_format="%.6f"))
+    write_text(scores, oddness.to_csv(index=False, float_format="%.6f"))
     with fresh_folder(figures) as folder:
         save_histogram(folder / "histogram.png", table)
         save_extremes(folder / "extremes.png", test, found["test"].bits, data.n_bits)
+        save_score_histograms(folder / "scores.png", oddness)
+        ends = folder / "oddest.png", folder / "typical.png"
+        save_ends(*ends, test, scored["test"], data.n_bits)
     print(_table(report), file=sys.stderr)
     with tracking.same_run(read_about(model)["fingerprint"]) as tracked:
         tracked.metrics(_numbers(report, "evaluate/"))
         tracked.artifact(metrics)
         tracked.artifact(likelihoods)
+        tracked.artifact(scores)
         for name in ("histogram", "extremes"):
             tracked.image(figures / f"{name}.png", key=f"likelihood_{name}")
+        for name in ("scores", "oddest", "typical"):
+            tracked.image(figures / f"{name}.png", key=name)
     bad = {split: report[split]["non_finite"] for split in SPLITS if report[split]["non_finite"]}
     if bad:
         raise StageError(

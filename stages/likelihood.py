@@ -19,18 +19,20 @@ class Likelihood:
         draws: (K, N), of each draw.
         log_dets: (L, N), what the steps of each level take off or add, mean over draws.
         log_priors: (L, N), what each level's latents cost, mean over draws.
+        squared_norms: (L, N), ‖z‖² of each level's latents, mean over draws; no bits.
         n_dims: D.
     """
 
     draws: Tensor
     log_dets: Tensor
     log_priors: Tensor
+    squared_norms: Tensor
     n_dims: int
 
     def cpu(self) -> "Likelihood":
         """The same in main memory."""
         parts = self.draws.cpu(), self.log_dets.cpu(), self.log_priors.cpu()
-        return Likelihood(*parts, n_dims=self.n_dims)
+        return Likelihood(*parts, self.squared_norms.cpu(), n_dims=self.n_dims)
 
     @property
     def bits(self) -> Tensor:
@@ -100,6 +102,7 @@ def measure(
         torch.zeros(n_draws, count, dtype=torch.float64, device=device),
         torch.zeros(config.n_levels, count, dtype=torch.float64, device=device),
         torch.zeros(config.n_levels, count, dtype=torch.float64, device=device),
+        torch.zeros(config.n_levels, count, dtype=torch.float64, device=device),
         config.n_dims,
     )
     for number, start in enumerate(range(0, count, batch_size)):
@@ -116,9 +119,11 @@ def measure(
             log_priors = [torch.stack(one.log_priors).double() * to_bits for one in said]
             found.log_dets[:, rows] = torch.stack(log_dets).mean(dim=0)
             found.log_priors[:, rows] = torch.stack(log_priors).mean(dim=0)
+            norms = [one.latents.squared_norms() for one in said]
+            found.squared_norms[:, rows] = torch.stack(norms).mean(dim=0)
         advance(len(batch) * n_draws)
     # the columns of other processes' images are zero, so that sums are the numbers themselves
-    for part in (found.draws, found.log_dets, found.log_priors):
+    for part in (found.draws, found.log_dets, found.log_priors, found.squared_norms):
         add_up(part)
     return found.cpu()
 

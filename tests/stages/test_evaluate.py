@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -17,7 +19,9 @@ from glow import Glow, GlowConfig, dequantize, save_glow
 from stages.likelihood import Likelihood, measure
 from stages.shards import ShardSet
 
-OUTS = ["results/evaluate.json", "results/likelihoods.csv", "results/evaluate"]
+SCORES = ["bits_per_dim", "corrected_bits", "typicality", "norm", "norm_1", "norm_2"]
+TABLES = ["results/likelihoods.csv", "results/scores.csv"]
+OUTS = ["results/evaluate.json", *TABLES, "results/evaluate"]
 
 
 def new_glow(shards: ShardSet) -> Glow:
@@ -74,8 +78,22 @@ def test_the_report_names_all_of_it(tmp_path: Path, shards: ShardSet) -> None:
     assert report["data"] == shards.checksum
     assert set(report["round_trip_steps"]) == {"noise", "samples"}
     assert f"{test:.3f}" in printed
-    for name in ("histogram", "extremes"):
-        assert Image.open(tmp_path / OUTS[2] / f"{name}.png").width > 100
+    for name in ("histogram", "extremes", "scores", "oddest", "typical"):
+        assert Image.open(tmp_path / OUTS[3] / f"{name}.png").width > 100
+    panels = np.asarray(Image.open(tmp_path / OUTS[3] / "scores.png").convert("RGB"))
+    coloured = np.ptp(panels, axis=2) > 60
+    assert coloured.sum() > 200 * len(SCORES), "panels are empty"
+    likelihoods, scores = (pd.read_csv(tmp_path / table) for table in TABLES)
+    held_out = likelihoods[likelihoods["split"] != "train"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(scores[list(held_out)], held_out)
+    assert set(report["false_alarms"]) == set(SCORES)
+    for name in SCORES:
+        valid, test = (scores[scores["split"] == split] for split in ("valid", "test"))
+        count, percentile = len(valid), f"{name}_percentile"
+        # the oddest of the calibration's own has all others below it
+        assert valid[percentile].max() == pytest.approx(100 * (count - 1) / (count + 1))
+        alarms = (test[percentile] > 95).mean()
+        assert report["false_alarms"][name] == pytest.approx(alarms, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -108,7 +126,7 @@ def test_a_broken_model_is_reported_and_fails_the_stage(tmp_path: Path, shards: 
 
 def test_one_image_that_overflows_is_counted_and_not_averaged_away() -> None:
     draws = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, torch.inf]], dtype=torch.float64)
-    found = Likelihood(draws, torch.zeros(1, 3), torch.zeros(1, 3), n_dims=12)
+    found = Likelihood(draws, *torch.zeros(3, 1, 3), n_dims=12)
     assert found.non_finite == 1
     assert found.mean_and_error() == (None, None)
     assert found.importance_weighted() == {"1": None, "2": None}
@@ -116,7 +134,7 @@ def test_one_image_that_overflows_is_counted_and_not_averaged_away() -> None:
 
 def test_the_bound_of_several_draws_is_the_mean_of_their_densities() -> None:
     draws = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
-    found = Likelihood(draws, torch.zeros(1, 1), torch.zeros(1, 1), n_dims=3)
+    found = Likelihood(draws, *torch.zeros(3, 1, 1), n_dims=3)
     expected = -math.log2((2**-3 + 2**-6) / 2) / 3
     assert found.importance_weighted() == {"1": 1.5, "2": pytest.approx(expected, abs=1e-6)}
     assert found.mean_and_error() == (1.5, 0.0)
