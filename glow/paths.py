@@ -5,6 +5,7 @@ the middle of a straight line between two of them is shorter, like samples of a 
 The other two kinds do not cut that corner.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -48,6 +49,16 @@ def path(start: Latents, end: Latents, steps: int, kind: Kind = "linear") -> Lat
     return Latents([of_level(a, b) for a, b in zip(start, end, strict=True)])
 
 
+def legs(
+    stops: Latents, steps: int, kind: Kind = "linear", *, closed: bool = False
+) -> list[Latents]:
+    """The path from each image to the next, and from the last to the first if closed."""
+    ends = _singles(stops)
+    if closed:
+        ends.append(ends[0])
+    return [path(a, b, steps, kind) for a, b in pairwise(ends)]
+
+
 def walk(stops: Latents, steps: int, kind: Kind = "linear", *, closed: bool = False) -> Latents:
     """The paths from each image to the next, where they meet once.
 
@@ -60,12 +71,9 @@ def walk(stops: Latents, steps: int, kind: Kind = "linear", *, closed: bool = Fa
     Returns:
         Latents of (N - 1) (steps - 1) + 1 images, or N (steps - 1) of a closed walk.
     """
-    ends = _singles(stops)
-    if closed:
-        ends.append(ends[0])
-    legs = [path(a, b, steps, kind) for a, b in zip(ends, ends[1:], strict=False)]
-    parts = [leg.images(slice(0, steps - 1)) for leg in legs]
-    return _joined(parts if closed else [*parts, ends[-1]])
+    parts = [leg.images(slice(0, steps - 1)) for leg in legs(stops, steps, kind, closed=closed)]
+    last = stops.images(slice(len(stops[0]) - 1, None))
+    return joined(parts if closed else [*parts, last])
 
 
 def between_corners(corners: Latents, rows: int, columns: int, kind: Kind = "linear") -> Latents:
@@ -84,7 +92,12 @@ def between_corners(corners: Latents, rows: int, columns: int, kind: Kind = "lin
     left = path(top_left, bottom_left, rows, kind)
     right = path(top_right, bottom_right, rows, kind)
     across = zip(_singles(left), _singles(right), strict=True)
-    return _joined([path(a, b, columns, kind) for a, b in across])
+    return joined([path(a, b, columns, kind) for a, b in across])
+
+
+def joined(parts: list[Latents]) -> Latents:
+    """The latents of all images of these, in their order."""
+    return Latents([torch.cat(levels) for levels in zip(*parts, strict=True)])
 
 
 def _linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -107,7 +120,3 @@ def _norm(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 def _singles(latents: Latents) -> list[Latents]:
     return [latents.images(slice(i, i + 1)) for i in range(len(latents[0]))]
-
-
-def _joined(parts: list[Latents]) -> Latents:
-    return Latents([torch.cat(levels) for levels in zip(*parts, strict=True)])

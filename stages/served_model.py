@@ -93,7 +93,7 @@ class GlowModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped for myp
                 {"png": list(map(to_png, x)), "max_difference": difference.long().numpy()}
             )
         attribute, alpha = str(params["attribute"]), float(params["alpha"])
-        x = do.edit(levels, labels, attribute=attribute, alpha=alpha, seed=seed)
+        x = do.edit(levels, labels, amounts={attribute: alpha}, seed=seed)
         return pd.DataFrame({"png": list(map(to_png, x))})
 
 
