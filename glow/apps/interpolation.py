@@ -24,7 +24,7 @@ def interpolate(
     model: Model = TRAINED,
     kind: Annotated[
         Kind, typer.Option(help="of the path: linear (the paper's), spherical, or norm-preserving")
-    ] = "spherical",
+    ] = "linear",
     steps: Annotated[
         int | None,
         typer.Option(min=2, help="images on a path with its ends; else 9, in a GIF 25"),

@@ -108,4 +108,4 @@ def _draw(sheet: Path, actions: Actions, rows: list[tuple[Path, Row]]) -> None:
         levels = read_images([file for file, _ in some], actions.glow.config)
         drawn.append(actions.pixels(levels))
         captions.append([f"{row[ORDER]:.3f}" for _, row in some])
-    write_picture(sheet, table(drawn, ["oddest", "most typical"], captions))
+    write_picture(sheet, table(drawn, ["oddest", "typical"], captions))
