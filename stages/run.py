@@ -15,7 +15,7 @@ from stages.spool import Operation
 MAX_KEY, MAX_VALUE = 250, 6000  # characters of a key and of a param's value, MLflow's limits
 
 CODE = Path(__file__).resolve().parents[1]
-ATTRIBUTES = "attributes.safetensors"  # the name under which glow/apps/actions.py looks for it
+ATTRIBUTES = "attributes.safetensors"  # the name under which glow/apps/fetch.py looks for it
 
 
 class Record(Protocol):

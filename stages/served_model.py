@@ -1,8 +1,8 @@
 """The model as MLflow serves it: rows with images or a number in, rows with PNGs or bits out.
 
 MLflow stores this file beside the weights and runs it to load the model ("models from code"), so
-nothing is pickled. It is the one module besides tracking that imports mlflow, and the only one at
-its top: nothing but MLflow loads it. What it imports is stored too: `glow`, and nothing else.
+nothing is pickled. It is the one stages module besides tracking that imports mlflow, and the only
+one at its top: nothing but MLflow loads it. What it imports is stored too: `glow`, nothing else.
 """
 
 from pathlib import Path
@@ -93,7 +93,7 @@ class GlowModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped for myp
                 {"png": list(map(to_png, x)), "max_difference": difference.long().numpy()}
             )
         attribute, alpha = str(params["attribute"]), float(params["alpha"])
-        x = do.edit(levels, labels, attribute=attribute, alpha=alpha, seed=seed)
+        x = do.edit(levels, labels, amounts={attribute: alpha}, seed=seed)
         return pd.DataFrame({"png": list(map(to_png, x))})
 
 

@@ -5,7 +5,8 @@ MLflow cannot be reached, one line says so, the stage goes on, and the run is se
 next stage that reports on the same model, or by `python -m stages.tracking replay`. Sending can
 break off anywhere and be repeated, and nothing is recorded twice.
 
-This module and served_model.py alone import mlflow, and late: without it the stages run untracked.
+Of the stages this module and served_model.py alone import mlflow, and late: without it they run
+untracked.
 """
 
 import importlib.util

@@ -95,14 +95,14 @@ def test_pipeline_knows_the_stages_by_name_only(file: Path) -> None:
     assert not roots(file) & {"stages", "glow", "torch", "mlflow"}
 
 
-def test_mlflow_is_imported_in_two_files_only() -> None:
+def test_mlflow_is_imported_in_three_files_only() -> None:
     importers = {
         file.name
         for package in ("glow", "stages", "pipeline")
         for file in files(package)
         if "mlflow" in roots(file)
     }
-    assert importers == {"tracking.py", "served_model.py"}
+    assert importers == {"tracking.py", "served_model.py", "fetch.py"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

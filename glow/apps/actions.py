@@ -5,7 +5,7 @@ noise whichever images it comes with.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from glow import Glow, bits_per_dim, dequantize, load_glow, quantize, to_pixels
+from glow.apps.fetch import vectors_beside
 from glow.apps.uploads import BadRequest, check_count
 from glow.latents import Latents
 
-ATTRIBUTES = "attributes.safetensors"  # in the folder of the model; it may come later
 MAX_DEQUANTIZATIONS = 64
 BATCH_SIZE = 64  # images computed at once, so that memory does not grow with the request
 
@@ -48,15 +48,21 @@ class Actions:
         self._frozen.__enter__()
 
     @classmethod
-    def load(cls, folder: Path) -> "Actions":
+    def load(cls, folder: Path, *, device: str | None = None) -> "Actions":
         """A folder of `save_glow`, perhaps with attribute vectors; on the GPU if there is one."""
-        glow = load_glow(folder, device="cuda" if torch.cuda.is_available() else "cpu")
-        file = folder / ATTRIBUTES
-        return cls(glow, load_file(file) if file.is_file() else {})
+        glow = load_glow(folder, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        file = vectors_beside(folder)
+        return cls(glow, load_file(file) if file else {})
 
     def sample(self, n: int, labels: Tensor | None, *, temperature: float, seed: int) -> Tensor:
         """N new images; the same seed gives the same, and the same noise at each temperature."""
         check_count(n)
+        return torch.cat(list(self.samples(n, labels, temperature=temperature, seed=seed)))
+
+    def samples(
+        self, n: int, labels: Tensor | None, *, temperature: float, seed: int
+    ) -> Iterator[Tensor]:
+        """The same for any n, batch after batch, in memory that does not grow with it."""
         if not 0.0 <= temperature < float("inf"):
             raise BadRequest(f"temperature is {temperature}, expected at least 0.0")
         generator = torch.Generator().manual_seed(seed)
@@ -66,7 +72,7 @@ class Actions:
             x = self.glow.sample(size, temperature=temperature, generator=generator, labels=labels)
             return self._pixels(x)
 
-        return self._in_batches(n, labels, draw)
+        return self._batches(n, labels, draw)
 
     def score(
         self, levels: Tensor, labels: Tensor | None, *, n_dequantizations: int, seed: int
@@ -87,29 +93,59 @@ class Actions:
 
     def reconstruct(self, levels: Tensor, labels: Tensor | None, *, seed: int) -> Tensor:
         """Images encoded and decoded."""
-        return self._through_latents(levels, labels, seed, lambda latents: latents)
+        return self.decode(self.encode(levels, labels, seed=seed), labels)
 
     def edit(
-        self, levels: Tensor, labels: Tensor | None, *, attribute: str, alpha: float, seed: int
+        self, levels: Tensor, labels: Tensor | None, *, amounts: Mapping[str, float], seed: int
     ) -> Tensor:
-        """Images with `alpha` times an attribute added: 1.0 is all of it, less than 0 removes."""
+        """Images with so much of each attribute added: 1.0 is all of it, less than 0 removes."""
+        change = self.change(amounts)
+        return self.decode(self.encode(levels, labels, seed=seed) + change, labels)
+
+    def encode(self, levels: Tensor, labels: Tensor | None, *, seed: int) -> Latents:
+        """The latents of images, on the CPU; what `decode` brings back."""
+
+        def flat(rows: slice, labels: Tensor | None) -> Tensor:
+            (x,) = self._dequantized(levels[rows], seed, 1)
+            return self.glow.encode(x, labels).flatten()
+
+        return self._latents(self._in_batches(len(levels), labels, flat))
+
+    def decode(self, latents: Latents, labels: Tensor | None) -> Tensor:
+        """The images of latents, as 8-bit pixels (N, C, H, W)."""
+        device = self.glow.initialized.device
+
+        def image(rows: slice, labels: Tensor | None) -> Tensor:
+            some = latents.images(rows).map(lambda level: level.to(device))
+            return self._pixels(self.glow.decode(some, labels))
+
+        return self._in_batches(len(latents[0]), labels, image)
+
+    def change(self, amounts: Mapping[str, float]) -> Latents:
+        """What is added to the latents of an image for so much of each attribute."""
         if not self.vectors:
             raise BadRequest(
                 "edit needs attribute vectors, which this model lacks; "
                 "`dvc repro attributes` adds them, then load the model again"
             )
-        if attribute not in self.vectors:
-            raise BadRequest(
-                f"attribute is {attribute!r}, expected one of {', '.join(sorted(self.vectors))}"
-            )
-        if not float("-inf") < alpha < float("inf"):
-            raise BadRequest(f"alpha is {alpha}, expected a finite number")
-        vector = self.vectors[attribute][None] * alpha
-
-        def moved(latents: Latents) -> Latents:
-            return latents + latents.unflatten(vector.to(latents[0]))
-
-        return self._through_latents(levels, labels, seed, moved)
+        for attribute, amount in amounts.items():
+            if attribute not in self.vectors:
+                raise BadRequest(
+                    f"attribute is {attribute!r}, "
+                    f"expected one of {', '.join(sorted(self.vectors))}"
+                )
+            if not float("-inf") < amount < float("inf"):
+                raise BadRequest(f"alpha is {amount}, expected a finite number")
+            n_dims, expected = self.vectors[attribute].numel(), self.glow.config.n_dims
+            if n_dims != expected:
+                raise BadRequest(
+                    f"the vector of {attribute} is of {n_dims} numbers, expected {expected}, "
+                    "as the model's latents have; it belongs to another model"
+                )
+        flat = torch.zeros(1, self.glow.config.n_dims)
+        for attribute, amount in amounts.items():
+            flat += amount * self.vectors[attribute]
+        return self._latents(flat)
 
     def labels(self, names: Sequence[object] | None, n: int, *, needed: bool) -> Tensor | None:
         """The class of each of n images from its name; None for a model without classes.
@@ -119,37 +155,15 @@ class Actions:
             n: images.
             needed: whether a model with classes must be told; else it takes them in turn.
         """
-        classes = self.glow.config.classes
-        if not classes and names is not None:
-            raise BadRequest(f"class is {names[0]!r}, expected none, as the model has no classes")
-        if not classes:
-            return None
-        if names is None and not needed:
-            return torch.arange(n) % len(classes)
-        for name in names or [None]:
-            if name not in classes:
-                came = "missing" if name is None else repr(name)
-                raise BadRequest(f"class is {came}, expected one of {', '.join(classes)}")
-        found = [classes.index(str(name)) for name in names or []]
-        return torch.tensor(found).expand(n) if len(found) == 1 else torch.tensor(found)
+        return class_labels(self.glow.config.classes, names, n, needed=needed)
 
     def pixels(self, levels: Tensor) -> Tensor:
         """Levels as 8-bit pixels."""
         return to_pixels(levels, self.glow.config.n_bits)
 
-    def _through_latents(
-        self,
-        levels: Tensor,
-        labels: Tensor | None,
-        seed: int,
-        change: Callable[[Latents], Latents],
-    ) -> Tensor:
-        def there_and_back(rows: slice, labels: Tensor | None) -> Tensor:
-            (x,) = self._dequantized(levels[rows], seed, 1)
-            latents = self.glow.encode(x, labels)
-            return self._pixels(self.glow.decode(change(latents), labels))
-
-        return self._in_batches(len(levels), labels, there_and_back)
+    def _latents(self, flat: Tensor) -> Latents:
+        shapes = self.glow.config.latent_shapes
+        return Latents([torch.empty(1, *shape) for shape in shapes]).unflatten(flat)
 
     def _in_batches(
         self,
@@ -157,14 +171,21 @@ class Actions:
         labels: Tensor | None,
         compute: Callable[[slice, Tensor | None], Tensor],
     ) -> Tensor:
-        parts = []
+        return torch.cat(list(self._batches(n, labels, compute)))
+
+    def _batches(
+        self,
+        n: int,
+        labels: Tensor | None,
+        compute: Callable[[slice, Tensor | None], Tensor],
+    ) -> Iterator[Tensor]:
         device = self.glow.initialized.device
         for start in range(0, n, BATCH_SIZE):
             rows = slice(start, start + BATCH_SIZE)
             some = None if labels is None else labels[rows].to(device)
             with self._lock, torch.inference_mode():
-                parts.append(compute(rows, some).cpu())
-        return torch.cat(parts)
+                part = compute(rows, some).cpu()
+            yield part
 
     def _dequantized(self, levels: Tensor, seed: int, n_draws: int) -> list[Tensor]:
         """Each of the draws for all images."""
@@ -179,3 +200,21 @@ class Actions:
 
     def _pixels(self, x: Tensor) -> Tensor:
         return self.pixels(quantize(x, self.glow.config.n_bits))
+
+
+def class_labels(
+    classes: Sequence[str], names: Sequence[object] | None, n: int, *, needed: bool
+) -> Tensor | None:
+    """See `Actions.labels`."""
+    if not classes and names is not None:
+        raise BadRequest(f"class is {names[0]!r}, expected none, as the model has no classes")
+    if not classes:
+        return None
+    if names is None and not needed:
+        return torch.arange(n) % len(classes)
+    for name in names or [None]:
+        if name not in classes:
+            came = "missing" if name is None else repr(name)
+            raise BadRequest(f"class is {came}, expected one of {', '.join(classes)}")
+    found = [classes.index(str(name)) for name in names or []]
+    return torch.tensor(found).expand(n) if len(found) == 1 else torch.tensor(found)

@@ -1,26 +1,16 @@
 """`python -m glow compress` and `decompress`: images coded losslessly with a trained model."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
-from glow.apps.models import TRAINED, ModelFolder, fail, load
+from glow.apps.errors import fail
+from glow.apps.fetch import folder_of
+from glow.apps.models import TRAINED, Model, load
+from glow.apps.progress import progress
 
 
 def compress(
@@ -29,7 +19,7 @@ def compress(
     output: Annotated[Path, typer.Option("-o", "--output", help="file to write")] = Path(
         "images.glow"
     ),
-    model: ModelFolder = TRAINED,
+    model: Model = TRAINED,
     batch_size: Annotated[
         int, typer.Option(min=1, max=10_000, help="more is faster, and borrows more bits at first")
     ] = 10,
@@ -44,16 +34,17 @@ def compress(
     Example: python -m glow compress faces/ -o faces.glow
     """
     lossless = _lossless()
-    glow = load(model, device="cpu")
+    folder = folder_of(model)
+    glow = load(folder, device="cpu")
     try:
         files = lossless.find_images(images)
         levels = lossless.read_levels(files, glow.config, quantize=quantize)
-        with _progress("compress", len(levels)) as advance:
+        with progress("compress", len(levels)) as advance:
             coded = lossless.code(glow, levels, batch_size=batch_size, advance=advance)
     except ValueError as error:
         raise fail(str(error), 2) from None
     names = [f"{file.stem}.png" for file in files]
-    size = lossless.write_coded(output, coded, names, lossless.model_hash(model))
+    size = lossless.write_coded(output, coded, names, lossless.model_hash(folder))
     per_dim = 1 / levels.size
     typer.echo(
         f"{output}: {len(levels)} images in {size:,} bytes, {8 * size * per_dim:.3f} bits/dim; "
@@ -67,19 +58,20 @@ def decompress(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for PNGs")] = Path(
         "decoded"
     ),
-    model: ModelFolder = TRAINED,
+    model: Model = TRAINED,
 ) -> None:
     """Decode images, and check that they are the very ones that were coded.
 
     Example: python -m glow decompress faces.glow -o faces
     """
     lossless = _lossless()
-    glow = load(model, device="cpu")
+    folder = folder_of(model)
+    glow = load(folder, device="cpu")
     try:
         stored = lossless.read_coded(file)
     except ValueError as error:
         raise fail(str(error), 2) from None
-    if stored.model != lossless.model_hash(model):
+    if stored.model != lossless.model_hash(folder):
         raise fail(f"{file} was coded with another model than {model}; give it by --model", 2)
     if stored.torch_version != torch.__version__:
         typer.echo(
@@ -88,7 +80,7 @@ def decompress(
             err=True,
         )
     try:
-        with _progress("decompress", stored.coded.n_images) as advance:
+        with progress("decompress", stored.coded.n_images) as advance:
             levels = lossless.decode(glow, stored.coded, advance=advance)
     except lossless.WrongImages as error:
         raise fail(
@@ -106,23 +98,3 @@ def _lossless() -> ModuleType:
     except ModuleNotFoundError as error:
         raise fail(f"{error}; `pip install 'glow-flow[compress]'` brings it", 2) from None
     return glow.apps.lossless
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} images/s" if speed else "- images/s")
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda n: bar.advance(task, n)

@@ -39,7 +39,7 @@ def read_levels(texts: Sequence[object], config: GlowConfig) -> Tensor:
     images = []
     for number, text in enumerate(texts, start=1):
         try:
-            images.append(_levels(_file(text), config))
+            images.append(_uploaded(_file(text), config))
         except (BadRequest, UnreadableImage) as error:
             raise BadRequest(f"image {number} of {len(texts)}: {error}") from None
     return torch.stack(images)
@@ -49,6 +49,15 @@ def check_count(n_images: int) -> None:
     """BadRequest where so many are not made or taken at once."""
     if not 1 <= n_images <= MAX_IMAGES:
         raise BadRequest(f"{n_images} images, expected 1 to {MAX_IMAGES} in a request")
+
+
+def levels_of(image: Image.Image, config: GlowConfig) -> Tensor:
+    """An opened image as the model sees it, (C, H, W), uint8 levels; raises UnreadableImage."""
+    square = center_square(decode(image))
+    picture = resized(square, (config.image_size, config.image_size))
+    pixels = np.array(picture if config.channels == 3 else picture.convert("L"))
+    levels = torch.from_numpy(to_levels(pixels, config.n_bits))
+    return levels.reshape(config.image_size, config.image_size, -1).permute(2, 0, 1)
 
 
 def to_png(pixels: Tensor) -> str:
@@ -72,14 +81,10 @@ def _file(text: object) -> bytes:
         raise BadRequest(f"expected a file in base64, came other text: {error}") from None
 
 
-def _levels(file: bytes, config: GlowConfig) -> Tensor:
+def _uploaded(file: bytes, config: GlowConfig) -> Tensor:
     with open_image(io.BytesIO(file)) as image:
         if image.width * image.height > MAX_PIXELS:
             raise BadRequest(
                 f"expected at most {MAX_PIXELS} pixels, came {image.width}x{image.height}"
             )
-        square = center_square(decode(image))
-    picture = resized(square, (config.image_size, config.image_size))
-    pixels = np.array(picture if config.channels == 3 else picture.convert("L"))
-    levels = torch.from_numpy(to_levels(pixels, config.n_bits))
-    return levels.reshape(config.image_size, config.image_size, -1).permute(2, 0, 1)
+        return levels_of(image, config)

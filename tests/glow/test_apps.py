@@ -1,66 +1,371 @@
-"""`python -m glow`: every command's help has an example, and it works."""
+"""`python -m glow`: every example of every command's help works as it is written."""
 
+import csv
+import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from glow import Glow, GlowConfig, save_glow
+from glow import Glow, GlowConfig, dequantize, load_glow, save_glow
 from glow.apps.cli import app
+from glow.apps.files import read_images
+from glow.level import Level
 
 ROOT = Path(__file__).resolve().parents[2]
+SIDE, LARGE = 8, 20
+NAMES = ("a", "b", "c", "d", "face", "other")
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output or result.exception
+    return result.output
+
+
+def refused(*arguments: str) -> str:
+    output = run(*arguments, code=2)
+    assert output.startswith("error: ")
+    assert output.count("\n") == 1
+    return output
+
+
+def examples() -> list[str]:
+    """Those of every help, as a terminal of 80 columns shows them."""
+    listed = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    commands = [c.callback.__name__ for c in app.registered_commands if c.callback]
+    assert all(re.search(rf"^\W+{name}\b", listed, re.MULTILINE) for name in commands)
+    found = []
+    for name in commands:
+        output = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"}).output
+        lines = re.findall(r"^ *Example: (.*?) *$", output, re.MULTILINE)
+        assert lines, f"{name} has no example"
+        assert all(line.startswith(f"python -m glow {name}") for line in lines)
+        found += lines
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a user is after `dvc pull`, with images of any size: faces/, face.png and others."""
+    folder = tmp_path_factory.mktemp("place")
+    random = np.random.default_rng(0)
+    (folder / "faces").mkdir()
+    for name in NAMES:
+        pixels = random.integers(0, 256, (LARGE, LARGE + 3, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        square = Image.fromarray(pixels[:SIDE, :SIDE] & 0b11111000)
+        square.save(folder / "faces" / f"{name}.png")
+    config = GlowConfig(
+        image_size=SIDE, n_levels=2, depth=2, hidden_channels=4, n_bits=5, min_scale=0.3
+    )
+    torch.manual_seed(0)
+    glow = Glow(config)
+    levels = read_images(sorted((folder / "faces").iterdir()), config)
+    glow.initialize(dequantize(levels, 5))
+    with torch.no_grad():
+        for parameter in glow.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    save_glow(glow, folder / "models" / "glow", about={"fingerprint": "abc"})
+    names = ("Smiling", "Beard", "Eyeglasses")
+    vectors = {name: torch.randn(config.n_dims) for name in names}
+    save_file(vectors, folder / "models" / "attributes.safetensors")
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    return folder
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> str:
-    torch.manual_seed(0)
-    config = GlowConfig(image_size=8, n_levels=2, depth=1, hidden_channels=4, n_bits=5)
-    save_glow(Glow(config), tmp_path / "model", about={"fingerprint": "abc"})
-    return str(tmp_path / "model")
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """In that place, which is left as it was."""
+    monkeypatch.chdir(place)
+    before = set(place.rglob("*"))
+    yield place
+    for path in sorted(set(place.rglob("*")) - before, reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
 
 
-def test_describe_counts_the_parameters(model: str) -> None:
-    result = CliRunner().invoke(app, ["describe", "--model", model])
-    assert result.exit_code == 0
-    assert "parameters: " in result.output
-    assert "fingerprint: abc" in result.output
+@pytest.mark.parametrize("example", examples())
+def test_an_example_of_the_help_works_as_it_is_written(example: str, here: Path) -> None:
+    words = shlex.split(example)
+    assert words[:3] == ["python", "-m", "glow"]
+    if "compress" in example:
+        pytest.importorskip("constriction")
+        run("compress", "faces/", "-o", "faces.glow")
+    assert run(*words[3:])
+    for file in here.rglob("*.png"):
+        Image.open(file).load()
 
 
-def test_sample_draws_a_grid_that_the_seed_decides(model: str, tmp_path: Path) -> None:
+def test_describe_counts_the_parameters(here: Path) -> None:
+    output = run("describe")
+    assert "parameters: " in output
+    assert "fingerprint: abc" in output
+
+
+def test_describe_of_params_needs_no_trained_model(tmp_path: Path) -> None:
+    preset = ROOT / "pipeline" / "presets" / "cifar10.yaml"
+    assert "parameters: 44,619,156" in run("describe", "--params", str(preset))
+    broken = tmp_path / "params.yaml"
+    broken.write_text("model: [")
+    for file in (broken, tmp_path / "none.yaml"):
+        refused("describe", "--params", str(file))
+
+
+def test_sample_draws_a_grid_that_the_seed_decides(here: Path) -> None:
     def drawn(seed: int) -> bytes:
-        file = tmp_path / f"{seed}.png"
-        options = ["-n", "5", "--seed", str(seed), "-o", str(file)]
-        result = CliRunner().invoke(app, ["sample", "--model", model, *options])
-        assert result.exit_code == 0, result.output
-        assert Image.open(file).size == (24, 16)
-        return file.read_bytes()
+        run("sample", "-n", "5", "--seed", str(seed), "-o", "drawn.png")
+        assert Image.open("drawn.png").size == (3 * SIDE, 2 * SIDE)
+        return Path("drawn.png").read_bytes()
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
 
 
-def test_a_folder_without_a_model_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["describe", "--model", str(tmp_path)])
-    assert result.exit_code == 2
-    assert result.output.startswith("error: ")
-    assert len(result.output.splitlines()) == 1
+def test_a_grid_and_a_folder_have_the_same_samples_in_any_number(here: Path) -> None:
+    run("sample", "-n", "100", "-o", "grid.png")
+    run("sample", "-n", "100", "-o", "each")
+    files = sorted(Path("each").iterdir())
+    assert [file.name for file in files] == [f"{number:05}.png" for number in range(100)]
+    grid = np.asarray(Image.open("grid.png")).reshape(10, SIDE, 10, SIDE, 3).swapaxes(1, 2)
+    assert np.array_equal(
+        grid.reshape(100, SIDE, SIDE, 3), [np.asarray(Image.open(f)) for f in files]
+    )
 
 
-@pytest.mark.parametrize("command", ["describe", "sample"])
-def test_help_has_an_example(command: str) -> None:
-    assert f"python -m glow {command}" in CliRunner().invoke(app, [command, "--help"]).output
+def test_samples_are_written_as_they_are_drawn(here: Path) -> None:
+    """Memory holds a batch of them, so that a run that is stopped leaves those before it."""
+    drawn: list[int] = []
+
+    class Stopped(Exception):
+        pass
+
+    original = Glow.sample
+
+    def stop_at_the_third(self: Glow, n: int, **how: object) -> torch.Tensor:
+        if len(drawn) == 2:
+            raise Stopped
+        drawn.append(n)
+        return original(self, n, **how)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Glow, "sample", stop_at_the_third)
+        result = CliRunner().invoke(app, ["sample", "-n", "1000000", "-o", "each"])
+    assert isinstance(result.exception, Stopped)
+    assert len(list(Path("each").iterdir())) == sum(drawn) == 128
 
 
-def test_describe_of_params_needs_no_trained_model(tmp_path: Path) -> None:
-    preset = ROOT / "pipeline" / "presets" / "cifar10.yaml"
-    result = CliRunner().invoke(app, ["describe", "--params", str(preset)])
-    assert result.exit_code == 0
-    assert "parameters: 44,619,156" in result.output
-    broken = tmp_path / "params.yaml"
-    broken.write_text("model: [")
-    for file in (broken, tmp_path / "none.yaml"):
-        result = CliRunner().invoke(app, ["describe", "--params", str(file)])
-        assert result.exit_code == 2
-        assert len(result.output.splitlines()) == 1
+def test_a_sample_that_is_among_the_images_has_the_distance_zero(here: Path) -> None:
+    run("sample", "-n", "3", "-o", "seen")
+    output = run("sample", "-n", "3", "--neighbours", "seen", "-o", "nearest.png")
+    assert "median 0.0, least 0.0" in output
+    pixels = np.asarray(Image.open("nearest.png"))
+    half = (len(pixels) - 2) // 2
+    assert np.array_equal(pixels[:half], pixels[half : 2 * half])
+    assert "median 0.0" not in run("sample", "-n", "3", "--neighbours", "faces")
+
+
+def test_reconstruct_brings_back_what_the_model_was_given(here: Path) -> None:
+    output = run("reconstruct", "faces", "-o", "back")
+    assert f"{len(NAMES)} of {len(NAMES)} images came back exactly" in output
+    assert "largest difference of a pixel is 0" in output
+    for name in NAMES:
+        before, after = (Image.open(f"{folder}/{name}.png") for folder in ("faces", "back"))
+        assert np.array_equal(np.asarray(before), np.asarray(after))
+
+
+@pytest.mark.parametrize("kind", ["linear", "spherical", "norm"])
+def test_a_morph_begins_and_ends_with_the_images(kind: str, here: Path) -> None:
+    run("interpolate", "faces/a.png", "faces/b.png", "--kind", kind, "--steps", "5")
+    tile = np.asarray(Image.open("morph.png"))[2:66, :, :]
+    assert tile.shape == (64, 5 * 66 + 2, 3)
+    for left, name in ((2, "a"), (2 + 4 * 66, "b")):
+        shown = tile[::8, left : left + 64 : 8]
+        assert np.array_equal(shown, np.asarray(Image.open(f"faces/{name}.png")))
+
+
+def test_a_gif_goes_round_and_rests_at_the_images(here: Path) -> None:
+    run("interpolate", "faces/a.png", "faces/b.png", "faces/c.png", "-o", "m.gif", "--steps", "4")
+    with Image.open("m.gif") as gif:
+        assert (gif.n_frames, gif.info["loop"], gif.size) == (9, 0, (128, 128))
+        durations = []
+        for frame in range(gif.n_frames):
+            gif.seek(frame)
+            durations.append(gif.info["duration"])
+    assert [i for i, duration in enumerate(durations) if duration > 100] == [0, 3, 6]
+
+
+def test_an_edit_adds_the_vectors_and_none_of_it_is_the_image(here: Path) -> None:
+    run("edit", "faces/a.png", "--add", "Smiling=1", "--add", "Beard=-0.5", "--steps", "3")
+    strip = np.asarray(Image.open("edited.png"))[2:66:8]
+    first, last = strip[:, 2:66:8], strip[:, 134:198:8]
+    assert np.array_equal(first, np.asarray(Image.open("faces/a.png")))
+    assert not np.array_equal(first, last)
+    run("edit", "faces", "--add", "Smiling=1", "--add", "Beard=-0.5", "-o", "edited")
+    assert np.array_equal(last, np.asarray(Image.open("edited/a.png")))
+    assert run("edit") == "Beard\nEyeglasses\nSmiling\n"
+
+
+def scored(file: str) -> list[dict[str, str]]:
+    with Path(file).open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_scores_are_sorted_and_those_of_an_image_alone(here: Path) -> None:
+    Image.new("RGB", (SIDE, SIDE)).save("faces/black.png")
+    run("score", "faces", "-o", "all.csv", "--sheet", "sheet.png")
+    rows = scored("all.csv")
+    assert len(rows) == len(NAMES) + 1
+    norms = [float(row["norm"]) for row in rows]
+    assert norms == sorted(norms, reverse=True)
+    bits = [float(row["bits_per_dim"]) for row in rows]
+    nats = 3 * SIDE * SIDE * np.log(2) * (5 - np.array(bits))
+    assert [float(row["log_prob"]) for row in rows] == pytest.approx(list(nats), abs=1e-2)
+    run("score", "faces/a.png")
+    (alone,) = scored("scores.csv")
+    (among,) = (row for row in rows if row["file"] == "faces/a.png")
+    assert float(alone["bits_per_dim"]) == pytest.approx(float(among["bits_per_dim"]), abs=1e-4)
+    assert Path("scores.png").is_file()
+    sheet = np.asarray(Image.open("sheet.png"))
+    left = sheet.shape[1] - len(rows) * 66
+    oddest = sheet[2:66:8, left : left + 64 : 8]
+    assert np.array_equal(oddest, np.asarray(Image.open(rows[0]["file"])))
+
+
+def test_held_out_images_make_scores_percentiles(here: Path) -> None:
+    run("score", "faces", "--by", "bits_per_dim", "-o", "plain.csv")
+    plain = scored("plain.csv")
+    assert "typicality" not in plain[0]
+    names = [name for name in plain[0] if name not in ("file", "log_prob")]
+    bits = [float(row["bits_per_dim"]) for row in plain]
+    assert bits == sorted(bits, reverse=True)
+    held_out = [["valid", *(float(row[name]) - 1e-4 for name in names), 0.0] for row in plain[:3]]
+    other = ["test", *(["nan"] * len(names)), 0.0]
+    Path("results").mkdir()
+    with Path("results/scores.csv").open("w", newline="") as stream:
+        header = ["split", *names, "typicality"]
+        csv.writer(stream).writerows([header, *held_out, other])
+    run("score", "faces", "--by", "bits_per_dim", "-o", "with.csv")
+    calibrated = scored("with.csv")
+    above = [float(row["bits_per_dim_percentile"]) for row in calibrated]
+    assert above == pytest.approx([75.0, 50.0, 25.0] + [0.0] * (len(calibrated) - 3))
+    mean = float(np.mean(bits[:3])) - 1e-4
+    assert [float(row["typicality"]) for row in calibrated] == pytest.approx(
+        [abs(b - mean) for b in bits], abs=1e-5
+    )
+
+
+def test_doctor_is_content_with_a_good_model(here: Path) -> None:
+    output = run("doctor", "faces")
+    assert [line.split()[0] for line in output.splitlines()[1:-1]] == ["OK"] * 5
+    assert output.endswith("all is well\n")
+
+
+def wrong(*arguments: str) -> list[str]:
+    """What the doctor finds wrong."""
+    output = run("doctor", *arguments, code=1)
+    return re.findall(r"^WRONG (.*?):", output, re.MULTILINE)
+
+
+def test_doctor_finds_weights_that_are_no_numbers(here: Path) -> None:
+    glow = load_glow("models/glow")
+    with torch.no_grad():
+        next(glow.parameters()).view(-1)[0] = torch.nan
+    save_glow(glow, "broken")
+    assert wrong("faces", "--model", "broken") == ["weights"]
+
+
+def test_doctor_finds_an_inverse_that_loses_the_image(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Level.restore
+    monkeypatch.setattr(Level, "restore", lambda self, z: original(self, z) + 0.05)
+    assert wrong("faces") == ["round trip"]
+
+
+def test_doctor_finds_a_layer_that_miscounts_its_volume(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Level.forward
+
+    def miscounted(self: Level, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        z, log_det = original(self, x)
+        return z, log_det * 1.01
+
+    monkeypatch.setattr(Level, "forward", miscounted)
+    assert wrong("faces") == ["log-det"]
+
+
+def test_doctor_finds_a_device_whose_float32_is_coarse(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Level.forward
+
+    def coarse(self: Level, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if x.dtype == torch.float32 and self.split is not None:
+            x = (x * 16).round() / 16
+        return original(self, x)
+
+    monkeypatch.setattr(Level, "forward", coarse)
+    assert "precision" in wrong("faces")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("describe --model faces", "faces has no config.json"),
+        ("sample --model none", "`dvc pull` fetches one"),
+        ("sample -o faces.jpg", "output is faces.jpg, expected a .png file or a folder"),
+        ("sample -n 20000", "20000 images, expected at most 10000 in one picture"),
+        ("sample --class Smiling", "expected none, as the model has no classes"),
+        ("sample --neighbours none", "none is not there"),
+        ("reconstruct none.png", "none.png is not there, expected an image or a folder"),
+        ("reconstruct models", "no PNG, JPEG or WebP in models"),
+        ("reconstruct params.yaml", "params.yaml: expected a PNG, JPEG or WebP image"),
+        ("reconstruct faces -o faces", "output is faces, where faces/a.png is"),
+        ("reconstruct face.png -o face.png", "output is face.png, where face.png is"),
+        ("reconstruct face.png faces/face.png -o back", "several images are named face"),
+        ("interpolate face.png", "expected at least 2 images"),
+        ("interpolate faces --corners", "--corners is between 4 images, came 6"),
+        ("interpolate faces --corners -o m.gif", "--corners makes a PNG"),
+        ("interpolate faces -o m.mp4", "output is m.mp4, expected a .png file or a .gif file"),
+        ("edit --add Smiling=1", "no images came"),
+        ("edit face.png --add Smiling", "--add is 'Smiling', expected as in"),
+        ("edit face.png --add Hat=1", "attribute is 'Hat', expected one of Beard, Eyeglasses"),
+        ("edit face.png --add Smiling=inf", "alpha is inf, expected a finite number"),
+        ("score faces -o scores.txt", "output is scores.txt, expected a .csv file"),
+        ("score faces --by oddity", "--by is oddity, expected one of bits_per_dim, corrected"),
+        ("score faces --calibration params.yaml", "expected scores.csv as `dvc repro evaluate`"),
+        ("doctor faces --device tpu", "device is tpu, expected one that works here"),
+        ("describe --model models:/glow@champion", "there is no mlflow.db here"),
+        ("describe --model none::models/glow", "DVC does not give none::models/glow"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(
+    arguments: str, said: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    before = {file: file.stat().st_mtime_ns for file in here.rglob("*")}
+    assert said in refused(*shlex.split(arguments))
+    assert before == {file: file.stat().st_mtime_ns for file in here.rglob("*")}
+
+
+def test_a_model_with_classes_takes_one_by_name(here: Path) -> None:
+    config = GlowConfig(
+        image_size=SIDE, n_levels=2, depth=1, hidden_channels=4, n_bits=5, classes=("cat", "dog")
+    )
+    glow = Glow(config)
+    with torch.no_grad():
+        glow.top.class_mean[1] += 3.0
+    save_glow(glow, "classes")
+    for name in config.classes:
+        run("sample", "--model", "classes", "--class", name, "-n", "4", "-o", f"{name}.png")
+    assert Path("cat.png").read_bytes() != Path("dog.png").read_bytes()
+    run("score", "faces", "--model", "classes", "--class", "dog")
+    said = refused("score", "faces", "--model", "classes")
+    assert "class is missing, expected one of cat, dog" in said

@@ -1,0 +1,45 @@
+"""`python -m glow describe`: what a model is made of."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glow import read_about
+from glow.apps.errors import fail
+from glow.apps.fetch import folder_of
+from glow.apps.models import TRAINED, Model
+from glow.apps.params import config_of_params
+from glow.checkpoint import read_config
+from glow.size import count_parameters, multiplications
+
+
+def describe(
+    model: Model = TRAINED,
+    params: Annotated[
+        Path | None, typer.Option(help="a params.yaml, for a model that is not trained yet")
+    ] = None,
+) -> None:
+    """Print what a model is made of, its size and its work.
+
+    Example: python -m glow describe --model models/glow
+
+    Example: python -m glow describe --params params.yaml
+    """
+    try:
+        if params is None:
+            folder = folder_of(model)
+            config, about = read_config(folder), read_about(folder)
+        else:
+            config, about = config_of_params(params), {}
+    except ValueError as error:
+        raise fail(str(error), 2) from None
+    work = 2 * multiplications(config)
+    for name, value in asdict(config).items():
+        typer.echo(f"{name}: {value}")
+    typer.echo(f"latents, finest first: {config.latent_shapes}")
+    typer.echo(f"parameters: {count_parameters(config):,}")
+    typer.echo(f"FLOPs per image: {work:,} for log_prob, about {3 * work:,} for a training step")
+    for name, value in about.items():
+        typer.echo(f"{name}: {value}")

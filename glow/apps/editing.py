@@ -1,0 +1,103 @@
+"""`python -m glow edit`: attributes of images, more or less of each."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from glow.apps.actions import Actions
+from glow.apps.files import (
+    IMAGES,
+    PictureFolder,
+    check_output,
+    find_images,
+    in_batches,
+    write_picture,
+)
+from glow.apps.grids import check_tiles, table
+from glow.apps.models import TRAINED, ClassName, Model, load_actions
+from glow.apps.progress import progress
+from glow.apps.uploads import BadRequest
+from glow.paths import joined
+
+EXAMPLE = "--add Smiling=1.0"
+
+
+def edit(
+    images: Annotated[list[Path] | None, IMAGES] = None,
+    *,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(help=f"so much of an attribute, as in {EXAMPLE}; less than 0 removes"),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="PNG, a row per image; or a folder of PNGs")
+    ] = Path("edited.png"),
+    steps: Annotated[
+        int, typer.Option(min=2, max=100, help="columns of the PNG, from none of it to all")
+    ] = 5,
+    model: Model = TRAINED,
+    class_name: ClassName = None,
+    seed: Annotated[int, typer.Option(help="of the noise that fills the bins")] = 0,
+) -> None:
+    """Add attributes to images, several at once, or take them away.
+
+    Without --add it lists the attributes that the model knows.
+
+    Example: python -m glow edit
+
+    Example: python -m glow edit face.png --add Smiling=1.0 --add Beard=-0.5
+
+    Example: python -m glow edit faces/ --add Eyeglasses=1.5 -o edited/
+    """
+    if not add:
+        _list_attributes(load_actions(model))
+        return
+    if not images:
+        raise BadRequest(f"no images came; `python -m glow edit face.png {EXAMPLE}` edits one")
+    amounts = _amounts(add)
+    files = find_images(images)
+    check_output(output, (".png", ""), files)
+    if output.suffix:
+        check_tiles(steps * len(files))
+    folder = None if output.suffix else PictureFolder(output, files)
+    actions = load_actions(model)
+    change = actions.change(amounts)
+    names = None if class_name is None else [class_name]
+    alphas = torch.linspace(0.0, 1.0, steps).tolist() if folder is None else [1.0]
+    rows: list[torch.Tensor] = []
+    with progress("edit", len(files)) as advance:
+        for some, levels in in_batches(files, actions.glow.config):
+            labels = actions.labels(names, len(some), needed=True)
+            latents = actions.encode(levels, labels, seed=seed)
+            strip = joined([latents + alpha * change for alpha in alphas])
+            all_labels = actions.labels(names, len(strip[0]), needed=True)
+            edited = actions.decode(strip, all_labels).unflatten(0, (len(alphas), len(some)))
+            if folder is None:
+                rows += list(edited.transpose(0, 1))
+            else:
+                folder.take(some, edited[0])
+            advance(len(some))
+    if folder is None:
+        write_picture(output, table(rows))
+    said = ", ".join(f"{name} {amount:+g}" for name, amount in amounts.items())
+    typer.echo(f"{output}: {len(files)} images with {said}")
+
+
+def _amounts(add: list[str]) -> dict[str, float]:
+    amounts = {}
+    for text in add:
+        name, _, amount = text.partition("=")
+        try:
+            amounts[name] = float(amount)
+        except ValueError:
+            raise BadRequest(f"--add is {text!r}, expected as in {EXAMPLE}") from None
+    return amounts
+
+
+def _list_attributes(actions: Actions) -> None:
+    if not actions.vectors:
+        raise BadRequest("this model has no attribute vectors; `dvc repro attributes` makes them")
+    for name in sorted(actions.vectors):
+        typer.echo(name)

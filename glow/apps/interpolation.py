@@ -1,0 +1,78 @@
+"""`python -m glow interpolate`: one image becomes another."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glow.apps.files import Images, check_output, find_images, read_images, write_picture
+from glow.apps.grids import check_tiles, table, write_gif
+from glow.apps.models import TRAINED, ClassName, Model, load_actions
+from glow.apps.uploads import BadRequest
+from glow.paths import Kind, between_corners, joined, legs, walk
+
+STEPS, FRAMES = 9, 25  # images on a path, in a PNG and in a GIF
+FRAME, STOP = 40, 600  # milliseconds of an image between, and of one that was given
+
+
+def interpolate(
+    images: Images,
+    *,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="PNG, a row per path; or GIF, all round")
+    ] = Path("morph.png"),
+    model: Model = TRAINED,
+    kind: Annotated[
+        Kind, typer.Option(help="of the path: linear (the paper's), spherical, or norm-preserving")
+    ] = "linear",
+    steps: Annotated[
+        int | None,
+        typer.Option(min=2, help="images on a path with its ends; else 9, in a GIF 25"),
+    ] = None,
+    corners: Annotated[
+        bool, typer.Option("--corners", help="a square between four images")
+    ] = False,
+    class_name: ClassName = None,
+    seed: Annotated[int, typer.Option(help="of the noise that fills the bins")] = 0,
+) -> None:
+    """Morph images into each other through the latents, in the order given.
+
+    A GIF goes over all images and back to the first.
+
+    Example: python -m glow interpolate face.png other.png
+
+    Example: python -m glow interpolate faces/ -o morph.gif --kind norm
+
+    Example: python -m glow interpolate --corners a.png b.png c.png d.png
+    """
+    files = find_images(images)
+    check_output(output, (".png", ".gif"), files)
+    moving = output.suffix.lower() == ".gif"
+    if corners and moving:
+        raise BadRequest("--corners makes a PNG, came a GIF; without it a GIF walks round")
+    if corners and len(files) != 4:
+        raise BadRequest(f"--corners is between 4 images, came {len(files)}")
+    if len(files) < 2:
+        raise BadRequest("expected at least 2 images to go from one to the other, came 1")
+    steps = steps or (FRAMES if moving else STEPS)
+    instead = "take fewer steps or fewer images"
+    check_tiles(steps * (steps if corners else len(files)), instead)
+
+    actions = load_actions(model)
+    names = None if class_name is None else [class_name]
+    levels = read_images(files, actions.glow.config)
+    stops = actions.encode(levels, actions.labels(names, len(files), needed=True), seed=seed)
+    if corners:
+        latents = between_corners(stops, steps, steps, kind)
+    elif moving:
+        latents = walk(stops, steps, kind, closed=True)
+    else:
+        latents = joined(legs(stops, steps, kind))
+    n = len(latents[0])
+    morphed = actions.decode(latents, actions.labels(names, n, needed=True))
+    if moving:
+        milliseconds = [FRAME if i % (steps - 1) else STOP for i in range(n)]
+        write_gif(output, morphed, milliseconds)
+    else:
+        write_picture(output, table(morphed.split(steps)))
+    typer.echo(f"{output}: {n} images on {kind} paths between {len(files)}")

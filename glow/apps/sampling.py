@@ -1,0 +1,122 @@
+"""`python -m glow sample`: new images, and what they are nearest to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from glow.apps.actions import Actions
+from glow.apps.files import check_output, find_images, picture, write_picture
+from glow.apps.grids import check_tiles, pairs, table, tiles
+from glow.apps.models import TRAINED, ClassName, Model, load_actions
+from glow.apps.neighbours import nearest
+from glow.apps.progress import progress
+from glow.apps.uploads import BadRequest
+
+OF_ONE_TEMPERATURE, OF_EACH = 64, 12
+
+
+def sample(
+    *,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="PNG for a grid, or a folder for a PNG of each")
+    ] = Path("faces.png"),
+    model: Model = TRAINED,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", min=1, help="how many, at each temperature; else 64, or 12 of several"),
+    ] = None,
+    temperature: Annotated[
+        list[float] | None,
+        typer.Option(min=0.0, help="0.7 is the paper's choice; several give a row each"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same images")] = 0,
+    class_name: ClassName = None,
+    neighbours: Annotated[
+        Path | None,
+        typer.Option(help="folder of images; below each sample, the nearest of them"),
+    ] = None,
+) -> None:
+    """Draw new images: a grid, or a folder of any number.
+
+    A model with classes takes them in turn where none is given.
+
+    Example: python -m glow sample --temperature 0.7 -n 64 -o faces.png
+
+    Example: python -m glow sample -n 100 -o samples/
+
+    Example: python -m glow sample --temperature 0.5 --temperature 1.0 -n 8
+
+    Example: python -m glow sample -n 12 --neighbours faces/ -o nearest.png
+    """
+    temperatures = temperature or [0.7]
+    check_output(output, (".png",) if neighbours else (".png", ""))
+    if neighbours and len(temperatures) > 1:
+        raise BadRequest("neighbours are of one temperature, came several")
+    n = n or (OF_ONE_TEMPERATURE if len(temperatures) == 1 else OF_EACH)
+    others = find_images([neighbours]) if neighbours else []
+    if output.suffix:
+        check_tiles(n * len(temperatures))
+    actions = load_actions(model)
+    if not output.suffix:
+        _write_each(output, actions, n, temperatures, class_name, seed)
+        return
+    with progress("sample", n * len(temperatures)) as advance:
+        rows = []
+        for value in temperatures:
+            parts = []
+            for part in _drawn(actions, n, value, class_name, seed):
+                parts.append(part)
+                advance(len(part))
+            rows.append(torch.cat(parts))
+    said = ", ".join(f"{value:g}" for value in temperatures)
+    line = f"{output}: {sum(map(len, rows))} images at temperature {said}"
+    if neighbours:
+        with progress("search", len(others)) as advance:
+            found = nearest(rows[0], others, actions.glow.config, advance)
+        closest = int(found.distance.argmin())
+        line += (
+            f", below each the nearest of {len(others)} in {neighbours}; differences of pixels "
+            f"(root mean square, of 255): median {float(found.distance.median()):.1f}, least "
+            f"{float(found.distance[closest]):.1f}, number {closest + 1} from "
+            f"{found.files[closest].name}"
+        )
+        write_picture(output, pairs(rows[0], found.images))
+    elif len(rows) == 1:
+        write_picture(output, tiles(rows[0]))
+    else:
+        write_picture(output, table(rows, [f"T = {value:g}" for value in temperatures]))
+    typer.echo(line)
+
+
+def _drawn(
+    actions: Actions, n: int, temperature: float, class_name: str | None, seed: int
+) -> Iterator[Tensor]:
+    names = None if class_name is None else [class_name]
+    labels = actions.labels(names, n, needed=False)
+    return actions.samples(n, labels, temperature=temperature, seed=seed)
+
+
+def _write_each(
+    folder: Path,
+    actions: Actions,
+    n: int,
+    temperatures: list[float],
+    class_name: str | None,
+    seed: int,
+) -> None:
+    """`00000.png` and so on, each written when it is drawn; a folder for each of several T."""
+    with progress("sample", n * len(temperatures)) as advance:
+        for value in temperatures:
+            place = folder if len(temperatures) == 1 else folder / f"temperature-{value:.2f}"
+            number = 0
+            for part in _drawn(actions, n, value, class_name, seed):
+                for image in part:
+                    write_picture(place / f"{number:05}.png", picture(image))
+                    number += 1
+                advance(len(part))
+    said = ", ".join(f"{value:g}" for value in temperatures)
+    typer.echo(f"{folder}: {n * len(temperatures)} images at temperature {said}")
