@@ -111,6 +111,28 @@ class Actions:
 
         return self._through_latents(levels, labels, seed, moved)
 
+    def encode(self, levels: Tensor, labels: Tensor | None, *, seed: int) -> Tensor:
+        """The latents of images, all levels side by side, (N, D), on the CPU."""
+
+        def flat(rows: slice, labels: Tensor | None) -> Tensor:
+            (x,) = self._dequantized(levels[rows], seed, 1)
+            return self.glow.encode(x, labels).flatten()
+
+        return self._in_batches(len(levels), labels, flat)
+
+    def decode(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """The images of latents, (N, D); the inverse of `encode`."""
+        device, shapes = self.glow.initialized.device, self.glow.config.latent_shapes
+        like = Latents([torch.empty(1, *shape) for shape in shapes])
+
+        def images(rows: slice, labels: Tensor | None) -> Tensor:
+            x = self.glow.decode(like.unflatten(latents[rows].to(device)), labels)
+            if not x.isfinite().all():
+                raise BadRequest("expected latents near those of images, came some too far away")
+            return self._pixels(x)
+
+        return self._in_batches(len(latents), labels, images)
+
     def labels(self, names: Sequence[object] | None, n: int, *, needed: bool) -> Tensor | None:
         """The class of each of n images from its name; None for a model without classes.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glow import quantize, read_about, to_pixels
 from glow.apps.coding import compress, decompress
+from glow.apps.editor.command import editor
 from glow.apps.models import TRAINED, ModelFolder, fail, load
 from glow.apps.params import config_of_params
 from glow.checkpoint import read_config
@@ -22,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Use a trained Glow.", pretty_excep
 
 app.command()(compress)
 app.command()(decompress)
+app.command()(editor)
 
 
 @app.command()
