@@ -8,23 +8,20 @@ Needs the extra `test`, `dvc pull` and Debian's chromium.
 import subprocess
 import sys
 from pathlib import Path
-
-from playwright.sync_api import Page, sync_playwright
+from typing import TYPE_CHECKING
 
 DOCS = Path(__file__).parent
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+sys.path.insert(0, str(DOCS.parent / "tests"))
+
+from chromium import chromium  # noqa: E402
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 EDITS = {"Smiling": 1.2, "Eyeglasses": 1.0}
 
 
-def prepare(page: Page, address: str) -> None:
+def prepare(page: "Page", address: str) -> None:
     """A second face, some edits, and everything drawn."""
     page.goto(address)
     page.get_by_label("Example 6").click()
@@ -44,8 +41,7 @@ def main() -> None:
     server = subprocess.Popen(command, cwd=DOCS.parent, stdout=subprocess.PIPE, text=True)
     address = server.stdout.readline().split()[4]
     try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        with chromium() as browser:
             desktop = browser.new_page(viewport={"width": 1120, "height": 860})
             prepare(desktop, address)
             desktop.screenshot(path=DOCS / "editor.png")
@@ -61,7 +57,6 @@ def main() -> None:
             phone.evaluate("document.querySelector('#attributes').scrollIntoView({block: 'end'})")
             phone.wait_for_timeout(200)
             phone.screenshot(path=DOCS / "editor-phone.png")
-            browser.close()
     finally:
         server.terminate()
         server.wait()

@@ -186,6 +186,7 @@ const undo = () => past.length > 1 && travel(past, future);
 const redo = () => future.length && travel(future, past);
 
 function choose(face) {
+  say("");
   change({ [slot]: face, morph: slot === "a" ? 0 : 1 });
   settle();
 }
@@ -211,10 +212,12 @@ function show() {
   for (const [name, slider] of sliders) {
     const alpha = look.edits[name] ?? 0;
     slider.value = alpha;
+    fill(slider);
     slider.nextElementSibling.textContent = signed(alpha);
     slider.parentElement.classList.toggle("moved", alpha !== 0);
   }
   $("morph").value = look.morph;
+  fill($("morph"));
   $("morph").disabled = !look.b;
   $("save-gif").disabled = !look.b;
   $("remove").hidden = !look.b;
@@ -227,11 +230,21 @@ function show() {
   $("choose").textContent = slot === "a" ? "Choose the first face" : "Choose the second face";
   const face = look[slot];
   if (drawn(face)) $("temperature").value = face.temperature;
+  fill($("temperature"));
   $("temperature-value").textContent = Number($("temperature").value).toFixed(2);
   const key = JSON.stringify(face);
   for (const button of $("examples").children) {
     button.setAttribute("aria-pressed", button.dataset.face === key);
   }
+}
+
+// Colours the track from its zero to where the thumb is.
+function fill(slider) {
+  const { min, max, value } = slider;
+  const share = (number) => (100 * (number - min)) / (max - min);
+  const ends = [share(Math.max(0, min)), share(value)].sort((a, b) => a - b);
+  slider.style.setProperty("--from", `${ends[0]}%`);
+  slider.style.setProperty("--to", `${ends[1]}%`);
 }
 
 function show_slots() {
@@ -333,8 +346,8 @@ async function upload(file) {
     const label = chosen_class();
     const bytes = await file.arrayBuffer();
     const { png, bits_per_dim } = await again_if_gone(() => send_image(bytes, label));
-    say(cost(bits_per_dim));
     choose({ png, label });
+    say(cost(bits_per_dim));
   } catch (error) {
     complain(new Error(`This image cannot be used: ${error.message}`));
   }
