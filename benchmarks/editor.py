@@ -60,8 +60,10 @@ def editor(model: Path) -> Iterator[str]:
         line = process.stdout.readline()
         if "http://" not in line:
             raise SystemExit("error: the editor did not start; it says why above")
-        yield line.split()[4]
-        process.terminate()
+        try:
+            yield line.split()[4]
+        finally:
+            process.terminate()
 
 
 def ask(address: str, client: int, seconds: float) -> list[float]:

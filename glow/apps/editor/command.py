@@ -68,9 +68,11 @@ def editor(
 def _listen(host: str, port: int) -> socket.socket:
     try:
         kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(kind, socket.SOCK_STREAM)
+        # asyncio sends small answers at once on sockets that say TCP; else each waits for 40 ms
+        listening = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen()  # who comes before the first answer can be given waits for it
     except OSError as error:
         raise fail(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0", 2) from None
     return listening

@@ -22,6 +22,7 @@ from glow.apps.editor.bodies import TooLarge, TooSlow, read_body
 from glow.apps.editor.guard import Guard
 from glow.apps.editor.painter import Painter
 from glow.apps.editor.sessions import Gone, Sessions
+from glow.apps.editor.threads import use_fastest
 from glow.apps.editor.turns import Busy, Turns
 from glow.apps.editor.wishes import MAX_SIDE, Look, Uploaded, read_look
 from glow.apps.pictures import UnreadableImage
@@ -60,7 +61,7 @@ def create_app(painter: Painter, about: dict[str, Any], names: Collection[str] =
         routes=routes,
         middleware=[Middleware(Guard, names=names)],
         exception_handlers=dict.fromkeys(STATUS, _say),
-        lifespan=editor.forgetting,
+        lifespan=editor.living,
     )
 
 
@@ -74,8 +75,12 @@ class Editor:
         self._decodings = asyncio.Semaphore(DECODINGS_AT_ONCE)
 
     @asynccontextmanager
-    async def forgetting(self, app: Starlette) -> AsyncIterator[None]:
-        """Inside, uploads of sessions that are over leave the memory though nobody comes."""
+    async def living(self, app: Starlette) -> AsyncIterator[None]:
+        """Inside, moves are fast, and uploads of sessions that are over leave the memory."""
+        example = Look.model_validate({"base": self.about["examples"][0]})
+        await self.turns.take(
+            "", lambda: use_fastest(lambda: self.painter.draw(example, [0.0], {}))
+        )
 
         async def forget() -> None:
             while True:

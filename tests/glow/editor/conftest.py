@@ -53,7 +53,9 @@ def editor(model: Path, facts: Path) -> Iterator[Editor]:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert "http://" in line, f"the editor did not start: {line!r}"
-        yield Editor(line.split()[4])
-        assert process.poll() is None, "the editor ended by itself"
-        process.terminate()
-        process.wait(timeout=20)
+        try:
+            yield Editor(line.split()[4])
+            assert process.poll() is None, "the editor ended by itself"
+        finally:
+            process.terminate()
+            process.wait(timeout=20)

@@ -23,8 +23,10 @@ let comparing = false;
 let session = null; // a promise of its id
 const uploads = new Map(); // png -> key, in this session
 
+const open_session = async () => (await (await send("api/session", null, {})).json()).session;
+
 async function ask(path, body, type = "application/json") {
-  session ??= send("api/session", null, {}).then((answer) => answer.json()).then((it) => it.session);
+  session ??= open_session();
   let id;
   try {
     id = await session;
@@ -70,18 +72,25 @@ async function wish(face) {
 }
 
 async function picture(what, { path = "face", scale = 1 } = {}) {
-  const attempt = async () => {
+  return again_if_gone(async () => {
     const { a, b, morph, edits } = what;
     const faces = { base: await wish(a), other: await wish(b) };
     return (await ask(path, JSON.stringify({ ...faces, morph, edits, scale }))).blob();
-  };
+  });
+}
+
+// Where the session has expired another begins, with the same images, once for all who noticed.
+async function again_if_gone(work) {
+  const used = (session ??= open_session());
   try {
-    return await attempt();
+    return await work();
   } catch (error) {
     if (!error.gone) throw error;
-    session = null; // it has expired: begin another, with the same images
-    uploads.clear();
-    return attempt();
+    if (session === used) {
+      session = null;
+      uploads.clear();
+    }
+    return work();
   }
 }
 
@@ -208,34 +217,50 @@ function edit(name, alpha) {
 const sliders = new Map(); // attribute -> its slider
 const drawn = (face) => face && !face.png;
 
+const shown = new Map(); // slider -> the value on it
+
 function show() {
-  for (const [name, slider] of sliders) {
-    const alpha = look.edits[name] ?? 0;
-    slider.value = alpha;
-    fill(slider);
-    slider.nextElementSibling.textContent = signed(alpha);
-    slider.parentElement.classList.toggle("moved", alpha !== 0);
-  }
+  for (const [name, slider] of sliders) show_alpha(slider, look.edits[name] ?? 0);
+  $("undo").disabled = past.length < 2;
+  $("redo").disabled = !future.length;
+  $("reset").disabled = !Object.keys(look.edits).length;
+  const faces = JSON.stringify([slot, look.a, look.b, look.morph]);
+  if (shown.get("faces") === faces) return;
+  shown.set("faces", faces);
+  show_faces();
+}
+
+function show_faces() {
   $("morph").value = look.morph;
   fill($("morph"));
   $("morph").disabled = !look.b;
   $("save-gif").disabled = !look.b;
   $("remove").hidden = !look.b;
-  $("undo").disabled = past.length < 2;
-  $("redo").disabled = !future.length;
-  $("reset").disabled = !Object.keys(look.edits).length;
   $("slot-a").setAttribute("aria-pressed", slot === "a");
   $("slot-b").setAttribute("aria-pressed", slot === "b");
   $("slot-b").classList.toggle("empty", !look.b);
   $("choose").textContent = slot === "a" ? "Choose the first face" : "Choose the second face";
-  const face = look[slot];
-  if (drawn(face)) $("temperature").value = face.temperature;
-  fill($("temperature"));
-  $("temperature-value").textContent = Number($("temperature").value).toFixed(2);
-  const key = JSON.stringify(face);
+  if (drawn(look[slot])) $("temperature").value = look[slot].temperature;
+  show_temperature();
+  const key = JSON.stringify(look[slot]);
   for (const button of $("examples").children) {
     button.setAttribute("aria-pressed", button.dataset.face === key);
   }
+}
+
+function show_temperature() {
+  fill($("temperature"));
+  $("temperature-value").textContent = Number($("temperature").value).toFixed(2);
+}
+
+// Only what has changed is touched, so that a drag costs the browser little.
+function show_alpha(slider, alpha) {
+  if (shown.get(slider) === alpha) return;
+  shown.set(slider, alpha);
+  slider.value = alpha;
+  fill(slider);
+  slider.nextElementSibling.textContent = signed(alpha);
+  slider.parentElement.classList.toggle("moved", alpha !== 0);
 }
 
 // Colours the track from its zero to where the thumb is.
@@ -353,17 +378,6 @@ async function upload(file) {
   }
 }
 
-async function again_if_gone(work) {
-  try {
-    return await work();
-  } catch (error) {
-    if (!error.gone) throw error;
-    session = null;
-    uploads.clear();
-    return work();
-  }
-}
-
 function cost(bits) {
   const text = `The model needs ${bits.toFixed(2)} bits per dimension for this image`;
   if (!about.test) return `${text}.`;
@@ -455,7 +469,7 @@ function connect() {
   on("temperature", "input", () => {
     const temperature = Number($("temperature").value);
     if (drawn(look[slot])) change({ [slot]: { ...look[slot], temperature } });
-    else show();
+    else show_temperature();
   });
   on("temperature", "change", () => settle($("temperature")));
   on("slot-a", "click", () => choose_for("a"));
