@@ -8,7 +8,6 @@ face on the page, so that it holds the wait for the request before.
     python benchmarks/editor.py
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -136,8 +135,7 @@ def command(
                     times = drag_at_once(browser, address, clients, seconds)
                     rows.append(row("browser", clients, times, seconds))
     said = f"python benchmarks/editor.py --model {model} --seconds {seconds:g}"
-    threads = os.environ.get("OMP_NUM_THREADS", "torch's default")
-    report.save(out, report.about(said, threads_of_the_server=threads), rows)
+    report.save(out, report.about(said), rows)
 
 
 if __name__ == "__main__":

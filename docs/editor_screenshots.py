@@ -42,7 +42,7 @@ def main() -> None:
     address = server.stdout.readline().split()[4]
     try:
         with chromium() as browser:
-            desktop = browser.new_page(viewport={"width": 1120, "height": 860})
+            desktop = browser.new_page(viewport={"width": 1120, "height": 1000})
             prepare(desktop, address)
             desktop.screenshot(path=DOCS / "editor.png")
             phone = browser.new_page(

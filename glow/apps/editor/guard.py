@@ -48,17 +48,19 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope))
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
         answer = self.app if refusal is None else JSONResponse({"error": refusal}, 403)
         await answer(scope, receive, send_guarded)
 
-    def _refusal(self, headers: Headers) -> str | None:
+    def _refusal(self, method: str, headers: Headers) -> str | None:
         host = headers.get("host", "")
         if self.names and urlsplit(f"//{host}").hostname not in self.names:
             return "this server goes by another name; `--name` adds one"
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             return "expected a request of this server's own page, came one of another page"
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        follows_link = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        own = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+        if not own and not follows_link:
             return "expected a request of this server's own page, came one of another page"
         return None

@@ -158,6 +158,12 @@ def test_requests_of_other_pages_are_refused(editor: Editor, headers: dict[str, 
         assert "error" in answer.json()
 
 
+def test_links_of_other_pages_lead_to_it(editor: Editor) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert editor.http.get("/", headers=headers).status_code == 200
+    assert editor.http.post("/api/session", headers=headers).status_code == 403
+
+
 def test_its_own_page_is_served_under_a_strict_policy(editor: Editor) -> None:
     own = editor.http.post("/api/session", headers={"Origin": editor.address})
     assert own.status_code == 200
