@@ -11,13 +11,16 @@ from pathlib import Path
 from threading import Lock
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from glow import Glow, bits_per_dim, dequantize, load_glow, quantize, to_pixels
 from glow.apps.fetch import vectors_beside
 from glow.apps.uploads import BadRequest, check_count
+from glow.complexity import compressed_bits
 from glow.latents import Latents
+from glow.scores import Evidence, dims
 
 MAX_DEQUANTIZATIONS = 64
 BATCH_SIZE = 64  # images computed at once, so that memory does not grow with the request
@@ -48,11 +51,17 @@ class Actions:
         self._frozen.__enter__()
 
     @classmethod
-    def load(cls, folder: Path, *, device: str | None = None) -> "Actions":
-        """A folder of `save_glow`, perhaps with attribute vectors; on the GPU if there is one."""
+    def load(
+        cls, folder: Path, *, vectors: Path | None = None, device: str | None = None
+    ) -> "Actions":
+        """A folder of `save_glow`, perhaps with attribute vectors; on the GPU if there is one.
+
+        Raises:
+            ValueError: the folder is no model, or the file is not of its vectors.
+        """
         glow = load_glow(folder, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        file = vectors_beside(folder)
-        return cls(glow, load_file(file) if file else {})
+        file = vectors or vectors_beside(folder)
+        return cls(glow, _read_vectors(file, glow.config.n_dims) if file else {})
 
     def sample(self, n: int, labels: Tensor | None, *, temperature: float, seed: int) -> Tensor:
         """N new images; the same seed gives the same, and the same noise at each temperature."""
@@ -91,6 +100,23 @@ class Actions:
         log_prob = self._in_batches(len(levels), labels, mean_log_prob)
         return Scores(log_prob, bits_per_dim(log_prob, config.n_dims, config.n_bits))
 
+    def evidence(
+        self, levels: Tensor, labels: Tensor | None, *, n_dequantizations: int, seed: int
+    ) -> Evidence:
+        """What tells how odd each image is; see `glow.scores`."""
+
+        def found(rows: slice, labels: Tensor | None) -> Tensor:
+            draws = self._dequantized(levels[rows], seed, n_dequantizations)
+            said = [self.glow(x, labels) for x in draws]
+            nats = torch.stack([one.log_prob.double() for one in said]).mean(dim=0)
+            norms = torch.stack([one.latents.squared_norms() for one in said]).mean(dim=0)
+            return torch.cat([nats[None], norms]).T
+
+        nats, *norms = self._in_batches(len(levels), labels, found).T
+        config = self.glow.config
+        bits = bits_per_dim(nats, config.n_dims, config.n_bits)
+        return Evidence(bits, compressed_bits(levels), torch.stack(norms), dims(self.glow))
+
     def reconstruct(self, levels: Tensor, labels: Tensor | None, *, seed: int) -> Tensor:
         """Images encoded and decoded."""
         return self.decode(self.encode(levels, labels, seed=seed), labels)
@@ -109,7 +135,7 @@ class Actions:
             (x,) = self._dequantized(levels[rows], seed, 1)
             return self.glow.encode(x, labels).flatten()
 
-        return self._latents(self._in_batches(len(levels), labels, flat))
+        return self.latents(self._in_batches(len(levels), labels, flat))
 
     def decode(self, latents: Latents, labels: Tensor | None) -> Tensor:
         """The images of latents, as 8-bit pixels (N, C, H, W)."""
@@ -117,7 +143,10 @@ class Actions:
 
         def image(rows: slice, labels: Tensor | None) -> Tensor:
             some = latents.images(rows).map(lambda level: level.to(device))
-            return self._pixels(self.glow.decode(some, labels))
+            x = self.glow.decode(some, labels)
+            if not x.isfinite().all():
+                raise BadRequest("expected latents near those of images, came some too far away")
+            return self._pixels(x)
 
         return self._in_batches(len(latents[0]), labels, image)
 
@@ -136,16 +165,10 @@ class Actions:
                 )
             if not float("-inf") < amount < float("inf"):
                 raise BadRequest(f"alpha is {amount}, expected a finite number")
-            n_dims, expected = self.vectors[attribute].numel(), self.glow.config.n_dims
-            if n_dims != expected:
-                raise BadRequest(
-                    f"the vector of {attribute} is of {n_dims} numbers, expected {expected}, "
-                    "as the model's latents have; it belongs to another model"
-                )
         flat = torch.zeros(1, self.glow.config.n_dims)
         for attribute, amount in amounts.items():
             flat += amount * self.vectors[attribute]
-        return self._latents(flat)
+        return self.latents(flat)
 
     def labels(self, names: Sequence[object] | None, n: int, *, needed: bool) -> Tensor | None:
         """The class of each of n images from its name; None for a model without classes.
@@ -161,7 +184,8 @@ class Actions:
         """Levels as 8-bit pixels."""
         return to_pixels(levels, self.glow.config.n_bits)
 
-    def _latents(self, flat: Tensor) -> Latents:
+    def latents(self, flat: Tensor) -> Latents:
+        """Latents from what `flatten` made of them, (N, D)."""
         shapes = self.glow.config.latent_shapes
         return Latents([torch.empty(1, *shape) for shape in shapes]).unflatten(flat)
 
@@ -200,6 +224,20 @@ class Actions:
 
     def _pixels(self, x: Tensor) -> Tensor:
         return self.pixels(quantize(x, self.glow.config.n_bits))
+
+
+def _read_vectors(file: Path, n_dims: int) -> dict[str, Tensor]:
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{file} does not hold attribute vectors: {error}") from None
+    for name, vector in found.items():
+        if vector.shape != (n_dims,):
+            raise ValueError(
+                f"{file}: {name} is {tuple(vector.shape)}, expected ({n_dims},) as the model's "
+                "latents are; `dvc repro attributes` makes them"
+            )
+    return found
 
 
 def class_labels(

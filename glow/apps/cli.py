@@ -6,6 +6,7 @@ from glow.apps.coding import compress, decompress
 from glow.apps.describing import describe
 from glow.apps.diagnosis import doctor
 from glow.apps.editing import edit
+from glow.apps.editor.command import editor
 from glow.apps.errors import Commands
 from glow.apps.interpolation import interpolate
 from glow.apps.reconstruction import reconstruct
@@ -27,6 +28,7 @@ for command in (
     edit,
     score,
     doctor,
+    editor,
     compress,
     decompress,
 ):

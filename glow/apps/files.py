@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glow import GlowConfig
 from glow.apps.pictures import UnreadableImage, open_image
-from glow.apps.uploads import BadRequest, levels_of
+from glow.apps.uploads import BadRequest, levels_of, to_picture
 from glow.atomic import write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -86,12 +86,6 @@ def check_output(output: Path, suffixes: Sequence[str], images: Sequence[Path] =
             raise BadRequest(f"output is {output}, where {image} is; expected another place")
 
 
-def picture(pixels: Tensor) -> Image.Image:
-    """Pixels (C, H, W), uint8, with one channel or three."""
-    array = pixels.permute(1, 2, 0).contiguous().numpy()
-    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-
-
 def write_picture(file: Path, image: Image.Image) -> None:
     """A PNG, the whole of it or what was there before."""
     stream = io.BytesIO()
@@ -123,4 +117,4 @@ class PictureFolder:
     def take(self, files: Sequence[Path], images: Tensor) -> None:
         """Writes the images (N, C, H, W) of these files."""
         for file, image in zip(files, images, strict=True):
-            write_picture(self.folder / f"{file.stem}.png", picture(image))
+            write_picture(self.folder / f"{file.stem}.png", to_picture(image))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from glow.apps.files import picture, write
-from glow.apps.uploads import BadRequest
+from glow.apps.files import write
+from glow.apps.uploads import BadRequest, to_picture
 
 TARGET = 64  # pixels that a small image is enlarged to in rows, by whole factors
 GIF_TARGET = 128
@@ -98,4 +98,4 @@ def write_gif(file: Path, images: Tensor, milliseconds: Sequence[int]) -> None:
 def enlarged(image: Tensor, factor: int) -> Image.Image:
     """An image (C, H, W) with every pixel as a square of that many."""
     width, height = image.shape[-1] * factor, image.shape[-2] * factor
-    return picture(image).resize((width, height), Image.Resampling.NEAREST)
+    return to_picture(image).resize((width, height), Image.Resampling.NEAREST)

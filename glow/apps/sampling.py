@@ -9,12 +9,12 @@ import typer
 from torch import Tensor
 
 from glow.apps.actions import Actions
-from glow.apps.files import check_output, find_images, picture, write_picture
+from glow.apps.files import check_output, find_images, write_picture
 from glow.apps.grids import check_tiles, pairs, table, tiles
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
 from glow.apps.neighbours import nearest
 from glow.apps.progress import progress
-from glow.apps.uploads import BadRequest
+from glow.apps.uploads import BadRequest, to_picture
 
 OF_ONE_TEMPERATURE, OF_EACH = 64, 12
 
@@ -115,7 +115,7 @@ def _write_each(
             number = 0
             for part in _drawn(actions, n, value, class_name, seed):
                 for image in part:
-                    write_picture(place / f"{number:05}.png", picture(image))
+                    write_picture(place / f"{number:05}.png", to_picture(image))
                     number += 1
                 advance(len(part))
     said = ", ".join(f"{value:g}" for value in temperatures)

@@ -78,8 +78,8 @@ def score(
     with progress("score", len(files)) as advance:
         for some, levels in in_batches(files, actions.glow.config):
             labels = actions.labels(names, len(some), needed=True)
-            evidence = oddness.gather(
-                actions.glow, levels, labels, n_draws=n_dequantizations, seed=seed
+            evidence = actions.evidence(
+                levels, labels, n_dequantizations=n_dequantizations, seed=seed
             )
             found = _columns(actions, evidence, ordinary)
             for index, file in enumerate(some):

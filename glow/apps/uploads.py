@@ -16,6 +16,7 @@ from glow.apps.pictures import UnreadableImage, center_square, decode, open_imag
 MAX_IMAGES = 1000  # of a request, both ways
 MAX_BYTES = 16 * 2**20  # of an image file
 MAX_PIXELS = 32 * 10**6  # that it decodes to: 96 MB
+MAX_SIDE = 16_000  # what is wider is no picture of one thing
 
 
 class BadRequest(ValueError):
@@ -39,10 +40,29 @@ def read_levels(texts: Sequence[object], config: GlowConfig) -> Tensor:
     images = []
     for number, text in enumerate(texts, start=1):
         try:
-            images.append(_uploaded(_file(text), config))
+            images.append(uploaded(_file(text), config))
         except (BadRequest, UnreadableImage) as error:
             raise BadRequest(f"image {number} of {len(texts)}: {error}") from None
     return torch.stack(images)
+
+
+def uploaded(file: bytes, config: GlowConfig) -> Tensor:
+    """One image file as the model sees it, (C, H, W), uint8 levels; its header is judged first.
+
+    Raises:
+        BadRequest: it is too large.
+        UnreadableImage: it is no image, or a damaged one.
+    """
+    with open_image(io.BytesIO(file)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise BadRequest(
+                f"expected at most {MAX_PIXELS} pixels, came {image.width}x{image.height}"
+            )
+        if max(image.size) > MAX_SIDE:
+            raise BadRequest(
+                f"expected at most {MAX_SIDE} pixels a side, came {image.width}x{image.height}"
+            )
+        return levels_of(image, config)
 
 
 def check_count(n_images: int) -> None:
@@ -62,10 +82,15 @@ def levels_of(image: Image.Image, config: GlowConfig) -> Tensor:
 
 def to_png(pixels: Tensor) -> str:
     """Pixels (C, H, W), uint8, as a PNG in base64."""
-    array = pixels.permute(1, 2, 0).contiguous().numpy()
     file = io.BytesIO()
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(file, "PNG")
+    to_picture(pixels).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
+
+
+def to_picture(pixels: Tensor) -> Image.Image:
+    """Pixels (C, H, W), uint8, grey or RGB."""
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
 def _file(text: object) -> bytes:
@@ -79,12 +104,3 @@ def _file(text: object) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadRequest(f"expected a file in base64, came other text: {error}") from None
-
-
-def _uploaded(file: bytes, config: GlowConfig) -> Tensor:
-    with open_image(io.BytesIO(file)) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise BadRequest(
-                f"expected at most {MAX_PIXELS} pixels, came {image.width}x{image.height}"
-            )
-        return levels_of(image, config)

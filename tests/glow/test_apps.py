@@ -47,7 +47,8 @@ def examples() -> list[str]:
         lines = re.findall(r"^ *Example: (.*?) *$", output, re.MULTILINE)
         assert lines, f"{name} has no example"
         assert all(line.startswith(f"python -m glow {name}") for line in lines)
-        found += lines
+        if name != "editor":  # it does not end by itself: tests/glow/editor
+            found += lines
     return found
 
 

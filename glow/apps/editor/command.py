@@ -1,0 +1,81 @@
+"""`python -m glow editor`: the editor in the browser."""
+
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glow.apps.errors import fail
+from glow.apps.fetch import folder_of
+from glow.apps.models import REMEDY, TRAINED, Model
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def editor(
+    *,
+    model: Model = TRAINED,
+    vectors: Annotated[
+        Path | None, typer.Option(help="attribute vectors; by default beside the model")
+    ] = None,
+    evaluation: Annotated[Path, typer.Option(help="for the model's bits per dimension")] = Path(
+        "results/evaluate.json"
+    ),
+    dataset: Annotated[Path, typer.Option(help="for the credit of the images")] = Path(
+        "data/shards/dataset.json"
+    ),
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 7860,
+    name: Annotated[
+        list[str] | None, typer.Option(help="host name in the address bar; may be repeated")
+    ] = None,
+) -> None:
+    """Edit faces in the browser: sliders, morphs, uploads.
+
+    Needs the extra `editor`. Anyone who reaches the address may use it: there is no password.
+
+    Example: python -m glow editor --model models/glow --port 7860
+    """
+    try:
+        import uvicorn
+
+        from glow.apps.editor.server import create_app
+    except ModuleNotFoundError as error:
+        raise fail(f"the editor needs {error.name}; pip install -e '.[editor]'", 2) from None
+    from glow.apps.actions import Actions
+    from glow.apps.editor.about import about
+    from glow.apps.editor.painter import Painter
+
+    folder = folder_of(model)
+    try:
+        painter = Painter(Actions.load(folder, vectors=vectors))
+        facts = about(folder, painter.config, list(painter.actions.vectors), evaluation, dataset)
+    except ValueError as error:
+        raise fail(f"{error}; {REMEDY}", 2) from None
+    names = {*LOOPBACK, *(name or [])} if host in LOOPBACK or name else ()
+    listening = _listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"The editor is at http://{shown}:{listening.getsockname()[1]} (Ctrl+C ends it)")
+    settings = uvicorn.Config(
+        create_app(painter, facts, names),
+        log_level="warning",
+        limit_concurrency=256,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    uvicorn.Server(settings).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # asyncio sends small answers at once on sockets that say TCP; else each waits for 40 ms
+        listening = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()  # who comes before the first answer can be given waits for it
+    except OSError as error:
+        raise fail(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0", 2) from None
+    return listening
