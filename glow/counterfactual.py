@@ -14,9 +14,14 @@ found by a ridge regression whose entries of less than some standard errors are 
 Both strengths are those that predict the latents of validation images best.
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from glow.attributes import RIDGE, AttributeStatistics
@@ -53,16 +58,22 @@ class Counterfactual:
         means: m, (A,).
         pairs: (P, 2), int64.
         exclusive: attributes that no image has together, (A, A), bool.
+        names: of the attributes.
     """
 
     effects: Tensor
     means: Tensor
     pairs: Tensor
     exclusive: Tensor
+    names: tuple[str, ...]
 
     @classmethod
     def fit(
-        cls, train: AttributeStatistics, valid: AttributeStatistics, pairs: Tensor
+        cls,
+        train: AttributeStatistics,
+        valid: AttributeStatistics,
+        pairs: Tensor,
+        names: Sequence[str],
     ) -> "Counterfactual":
         """From the sums over images of `with_pairs` and their latents.
 
@@ -70,6 +81,7 @@ class Counterfactual:
             train: over the images to learn from.
             valid: over others, that choose how strongly to shrink; may be of no images.
             pairs: of `choose_pairs`.
+            names: of the attributes.
         """
         n = len(train.attributes) - len(pairs)
         means = train.attributes[:n] / train.count
@@ -91,7 +103,26 @@ class Counterfactual:
                 loss = _squared_error(valid, centre, effects, constant)
                 if loss < least:
                     best, least = effects, loss
-        return cls(best, means, pairs, train.of_first(n).exclusive())
+        return cls(best, means, pairs, train.of_first(n).exclusive(), tuple(names))
+
+    @classmethod
+    def load(cls, file: Path) -> "Counterfactual":
+        """What `to_bytes` gave, from a file."""
+        with safe_open(file, "pt") as content:
+            names = json.loads(content.metadata()["attributes"])
+            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+        effects, means = tensors["effects"].double(), tensors["means"]
+        return cls(effects, means, tensors["pairs"], tensors["exclusive"], tuple(names))
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file, effects in float32."""
+        tensors = {
+            "effects": self.effects.float(),
+            "means": self.means,
+            "pairs": self.pairs.contiguous(),
+            "exclusive": self.exclusive,
+        }
+        return save(tensors, {"attributes": json.dumps(self.names)})
 
     def wanted(self, present: Tensor, attribute: int) -> Tensor:
         """The attributes (B, A) with one added, and without those that exclude it."""

@@ -143,11 +143,12 @@ def command(
     vectors_file: Annotated[Path, typer.Argument(help="safetensors file to write")],
     csv: Annotated[Path, typer.Argument(help="CSV file to write, a row per attribute")],
     edits_folder: Annotated[Path, typer.Argument(help="folder to write: edits.csv and PNGs")],
+    counterfactual_file: Annotated[Path, typer.Argument(help="safetensors file to write")],
 ) -> None:
     """Find latent vectors of attributes, edit faces with them, and have the edits judged.
 
     Example: python -m stages.attributes data/shards models/glow models/attributes.safetensors
-    results/attributes.csv results/attributes
+    results/attributes.csv results/attributes models/counterfactual.safetensors
     """
     params = load_params()
     how = params.attributes
@@ -162,7 +163,10 @@ def command(
     by_name = dict(zip(data.attribute_names, vectors.float(), strict=True))
     vectors_file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(vectors_file, save({name: row.clone() for name, row in by_name.items()}))
-    directions = Directions(found, Counterfactual.fit(train, valid, pairs))
+    counterfactual = Counterfactual.fit(train, valid, pairs, data.attribute_names)
+    counterfactual_file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(counterfactual_file, counterfactual.to_bytes())
+    directions = Directions(found, counterfactual)
     judge = train_judge(data, how.judge_steps, params.seed, device)
     frame = table(glow, judge, data, statistics, vectors, how, generator)
     with fresh_folder(edits_folder) as folder:
@@ -177,6 +181,7 @@ def command(
         tracked.artifact(csv)
         tracked.artifact(edits_folder / "edits.csv", "attributes")
         tracked.artifact(vectors_file)
+        tracked.artifact(counterfactual_file)
         tracked.attribute_vectors(vectors_file)
         for file in sorted(edits_folder.glob("*.png")):
             tracked.image(file, key=f"edit_{file.stem}")

@@ -1,5 +1,7 @@
 """Attribute vectors and counterfactual edits, against numbers computed another way."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -109,7 +111,7 @@ def test_a_counterfactual_depends_on_what_the_image_has() -> None:
     present, law, z = images(N, 0)
     other, _, valid = images(1000, 1)
     pairs = choose_pairs(present)
-    found = Counterfactual.fit(sums(present, z, pairs), sums(other, valid, pairs), pairs)
+    found = Counterfactual.fit(sums(present, z, pairs), sums(other, valid, pairs), pairs, "abcd")
     faces = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]).bool()
     expected = torch.stack([law[2], law[2] + law[A], law[2] - law[3]])
     assert (found.directions(faces, 2) - expected).abs().max() < 0.25
@@ -118,10 +120,27 @@ def test_a_counterfactual_depends_on_what_the_image_has() -> None:
     assert found.wanted(faces, 2)[2].tolist() == [False, False, True, False]
 
 
+def test_a_counterfactual_is_the_same_when_it_is_loaded(tmp_path: Path) -> None:
+    present, _, z = images(500, 0)
+    pairs = choose_pairs(present)
+    train = sums(present, z, pairs)
+    found = Counterfactual.fit(train, train, pairs, "abcd")
+    (tmp_path / "file").write_bytes(found.to_bytes())
+    again = Counterfactual.load(tmp_path / "file")
+    assert again.names == ("a", "b", "c", "d")
+    for attribute in range(A):
+        directions = again.directions(present, attribute)
+        assert torch.allclose(directions, found.directions(present, attribute), atol=1e-5)
+        kept = again.undefined(present, attribute)
+        assert torch.equal(kept, found.undefined(present, attribute))
+
+
 def test_what_an_excluded_attribute_held_absent_need_not_be_kept() -> None:
     exclusive = torch.zeros(3, 3).bool()
     exclusive[0, 1] = exclusive[1, 0] = exclusive[1, 2] = exclusive[2, 1] = True
-    found = Counterfactual(torch.zeros(3, D), torch.zeros(3), torch.zeros(0, 2).long(), exclusive)
+    found = Counterfactual(
+        torch.zeros(3, D), torch.zeros(3), torch.zeros(0, 2).long(), exclusive, ()
+    )
     bare, hat = torch.tensor([[False] * 3]), torch.tensor([[False, True, False]])
     assert found.undefined(bare, 0).tolist() == [[True, True, False]]
     assert found.undefined(hat, 0).tolist() == [[True, True, True]]
@@ -132,7 +151,7 @@ def test_no_validation_images_and_no_pairs_are_a_regression() -> None:
     pairs = torch.zeros(0, 2).long()
     train = sums(present, z, pairs)
     empty = AttributeStatistics.empty(A, D)
-    found = Counterfactual.fit(train, empty, pairs)
+    found = Counterfactual.fit(train, empty, pairs, "abcd")
     nothing = torch.zeros(1, A).bool()
     expected = train.vectors("regression")[0]
     assert torch.allclose(found.directions(nothing, 0)[0], expected, atol=1e-9)

@@ -55,7 +55,7 @@ def rows(glow: Glow, exclusive: Tensor) -> pd.DataFrame:
         moves = [(glow.encode(image).flatten() - base)[0] for image in (left, both)]
         vectors = {"difference": moves[0].expand(3, -1), "regression": moves[1].expand(3, -1)}
         effects = torch.zeros(3, base.shape[1]).double()
-        own = Counterfactual(effects, torch.zeros(3), torch.zeros(0, 2).long(), exclusive)
+        own = Counterfactual(effects, torch.zeros(3), torch.zeros(0, 2).long(), exclusive, ())
         faces = Faces(x, torch.zeros(4, 3).bool(), None, glow.encode(x))
     directions = Directions(vectors, own)
     return pd.DataFrame(judge_edits(glow, Bright(), [faces, faces], 0, directions, [0.25, 1.0]))
@@ -139,6 +139,7 @@ def stage(at: Path, data: Path, model: Path, out: Path) -> dict[str, bytes]:
     with (at / "params.yaml").open("w") as file:
         YAML().dump(tiny(**SMALL, **changes).model_dump(), file)
     outs = [str(out / name) for name in ("vectors.safetensors", "table.csv", "figures")]
+    outs.append(str(out / "own.safetensors"))
     subprocess.run(
         [sys.executable, "-m", "stages.attributes", str(data), str(model), *outs],
         cwd=at,
@@ -166,7 +167,12 @@ def test_images_without_attributes_have_tables_without_rows(
     tmp_path: Path, without_attributes: Path, trained: Path
 ) -> None:
     found = stage(tmp_path, without_attributes, trained, tmp_path / "out")
-    assert found.keys() == {"vectors.safetensors", "table.csv", "figures/edits.csv"}
+    assert found.keys() == {
+        "vectors.safetensors",
+        "own.safetensors",
+        "table.csv",
+        "figures/edits.csv",
+    }
     assert len(pd.read_csv(tmp_path / "out/figures/edits.csv")) == 0
 
 
