@@ -5,25 +5,62 @@ the paper's difference of means, z_pos - z_neg, and a ridge regression of z on a
 once, which takes apart attributes that come together.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from glow.latents import Latents
+
 Estimator = Literal["regression", "difference"]
 RIDGE = 1.0  # images' worth of doubt
+BY_CHANCE = 10  # images that two attributes would share, for their sharing none to say something
+
+
+def edit(
+    latents: Latents, vector: Tensor, alpha: float, *, levels: Collection[int] | None = None
+) -> Latents:
+    """The latents moved along an attribute: z + alpha v, at some levels or all.
+
+    Args:
+        latents: of a batch of images.
+        vector: of the attribute, (D,), or of each image, (B, D).
+        alpha: how far; 1 is the whole mean effect, a negative number takes the attribute away.
+        levels: numbers of the levels to move, 0 the finest; the others stay as they are.
+
+    Raises:
+        ValueError: the vector is not as long as the latents, or there is no such level.
+    """
+    n_dims = sum(level[0].numel() for level in latents)
+    if vector.shape[-1] != n_dims:
+        raise ValueError(
+            f"the vector has {vector.shape[-1]} dimensions, expected {n_dims} "
+            "as the latents have; take the vectors that were found with this model"
+        )
+    wanted = range(len(latents)) if levels is None else levels
+    if unknown := sorted(set(wanted) - set(range(len(latents)))):
+        raise ValueError(f"there is no level {unknown[0]}, expected 0 to {len(latents) - 1}")
+    direction = latents.unflatten(vector.reshape(-1, n_dims).to(latents[0]))
+    return Latents(
+        [
+            z + alpha * v if number in wanted else z
+            for number, (z, v) in enumerate(zip(latents, direction, strict=True))
+        ]
+    )
 
 
 @dataclass
 class AttributeStatistics:
-    """Sums over images of 1, a, a a^T, z and a z^T, in float64, for attributes a in {0, 1}^A."""
+    """Sums over images of 1, a, a a^T, z, a z^T and |z|^2, in float64, for a in {0, 1}^A."""
 
     count: int
     attributes: Tensor  # (A,)
     together: Tensor  # (A, A)
     latents: Tensor  # (D,)
     products: Tensor  # (A, D)
+    squares: float = 0.0
 
     @classmethod
     def empty(cls, n_attributes: int, n_dims: int) -> "AttributeStatistics":
@@ -46,6 +83,27 @@ class AttributeStatistics:
         self.together += a.T @ a
         self.latents += z.sum(dim=0)
         self.products += a.T @ z
+        self.squares += float(z.square().sum())
+
+    def of_first(self, n: int) -> "AttributeStatistics":
+        """The same sums for the first n attributes alone."""
+        together = self.together[:n, :n]
+        return AttributeStatistics(
+            self.count,
+            self.attributes[:n],
+            together,
+            self.latents,
+            self.products[:n],
+            self.squares,
+        )
+
+    def exclusive(self) -> Tensor:
+        """Which attributes exclude each other, (A, A), bool: no image has both.
+
+        Only of those that some images would have together, were the two independent.
+        """
+        by_chance = self.attributes.outer(self.attributes) / max(1, self.count)
+        return (self.together == 0) & (by_chance >= BY_CHANCE)
 
     def vectors(self, estimator: Estimator) -> Tensor:
         """A direction per attribute, (A, D); alpha = 1 is the whole mean effect.
@@ -67,6 +125,16 @@ class AttributeStatistics:
         cross = self.products - self.count * mean_a.outer(mean_z)
         ridge = RIDGE * torch.eye(len(mean_a), dtype=covariance.dtype)
         return torch.linalg.solve(covariance + ridge, cross)
+
+    def probe(self) -> tuple[Tensor, Tensor]:
+        """A linear classifier of z: weights W (A, D) and thresholds (A,); z W^T over them is yes.
+
+        With V of the regression, z = b + V^T a + noise, and a = W (z - b) with W = (V V^T)^+ V is
+        the least-squares answer for all attributes at once.
+        """
+        vectors = self.vectors("regression")
+        weights = torch.linalg.pinv(vectors @ vectors.T, hermitian=True) @ vectors
+        return weights, self.midpoints(weights)
 
     def midpoints(self, vectors: Tensor) -> Tensor:
         """For each attribute, halfway between the mean projections of those with and without."""

@@ -1,4 +1,4 @@
-"""DVC stage `attributes`: a latent vector per attribute, and faces edited along it."""
+"""DVC stage `attributes`: latent vectors of attributes, faces edited with them, and how well."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,66 +9,64 @@ import typer
 from safetensors.torch import save
 from torch import Tensor
 
-from glow import Glow, dequantize, read_about
+from glow import Glow, read_about
 from glow.atomic import write_atomically
-from glow.attributes import AttributeStatistics
+from glow.attributes import AttributeStatistics, Estimator
+from glow.counterfactual import Counterfactual, choose_pairs, with_pairs
 from stages import tracking
+from stages.edit_figures import save_comparison, save_curves, save_steps
+from stages.edits import COLUMNS, Directions, Faces, equal_success, judge_edits
 from stages.errors import run
-from stages.figures import save_grid, to_bytes
-from stages.labels import labels_of
+from stages.judge import Judge, train_judge
 from stages.outputs import fresh_folder, write_text
 from stages.params import AttributesParams, load_params
+from stages.probe import accuracy, auroc
 from stages.progress import progress
 from stages.shards import ShardSet
 from stages.trained import load_model
 
-
-@torch.inference_mode()
-def _latents(
-    glow: Glow, levels: Tensor, labels: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    x = dequantize(levels.to(generator.device), glow.config.n_bits, generator)
-    return glow.encode(x, labels).flatten()
-
-
-def _labels(
-    glow: Glow, shards: ShardSet, present: Tensor, generator: torch.Generator
-) -> Tensor | None:
-    labels = labels_of(glow.config.classes, shards.attribute_names, present)
-    return None if labels is None else labels.to(generator.device)
+ESTIMATORS: tuple[Estimator, ...] = ("difference", "regression")
+REPORTED = "probe_|judge_|leakage_"  # columns that are metrics of the run
 
 
 def gather(
-    glow: Glow, shards: ShardSet, how: AttributesParams, generator: torch.Generator
+    glow: Glow,
+    shards: ShardSet,
+    split: str,
+    pairs: Tensor,
+    how: AttributesParams,
+    generator: torch.Generator,
 ) -> AttributeStatistics:
-    """The sums over the training images that the estimators need."""
-    levels, attributes = shards.load("train", how.max_images)
-    statistics = AttributeStatistics.empty(attributes.shape[1], glow.config.n_dims)
-    with progress("attributes", len(levels), "images") as advance:
-        batches = levels.split(how.batch_size), attributes.split(how.batch_size)
-        for images, present in zip(*batches, strict=True):
-            labels = _labels(glow, shards, present, generator)
-            statistics.add(_latents(glow, images, labels, generator), present)
-            advance(len(images))
+    """The sums over images that the estimators need, for attributes and pairs of them."""
+    n_features = len(shards.attribute_names) + len(pairs)
+    statistics = AttributeStatistics.empty(n_features, glow.config.n_dims)
+    total = min(how.max_images, shards.count(split))
+    with progress(f"attributes, {split}", total, "images") as advance:
+        for levels, present in shards.batches(split, how.batch_size, how.max_images):
+            faces = Faces.encode(glow, levels, present, shards.attribute_names, generator)
+            statistics.add(faces.latents.flatten(), with_pairs(present, pairs))
+            advance(len(levels))
     return statistics
 
 
 def table(
     glow: Glow,
+    judge: Judge,
     shards: ShardSet,
     statistics: AttributeStatistics,
     vectors: Tensor,
+    how: AttributesParams,
     generator: torch.Generator,
-    batch_size: int,
 ) -> pd.DataFrame:
-    """A row per attribute; the probe is the projection on its vector, on validation images."""
-    levels, present = shards.load("valid")
-    parts = [
-        _latents(glow, images, _labels(glow, shards, rows, generator), generator).cpu()
-        for images, rows in zip(levels.split(batch_size), present.split(batch_size), strict=True)
-    ]
-    scores = torch.cat(parts).double() @ vectors.T
-    guesses = scores > statistics.midpoints(vectors)
+    """A row per attribute; the linear probe and the judge are measured on validation images."""
+    weights, thresholds = statistics.probe()
+    scores, seen, has = [], [], []
+    for levels, present in shards.batches("valid", how.batch_size, how.max_images):
+        faces = Faces.encode(glow, levels, present, shards.attribute_names, generator)
+        scores.append(faces.latents.flatten().double().cpu() @ weights.T)
+        seen.append(judge.sees(levels))
+        has.append(present)
+    score, present = torch.cat(scores), torch.cat(has)
     positives = statistics.attributes.long()
     share = present.double().mean(dim=0)
     return pd.DataFrame(
@@ -77,38 +75,66 @@ def table(
             "positives": positives,
             "negatives": statistics.count - positives,
             "norm": vectors.norm(dim=1),
-            "probe_accuracy": (guesses == present).double().mean(dim=0),
+            "probe_accuracy": accuracy(score, thresholds, present),
             "majority_share": torch.maximum(share, 1 - share),
+            "probe_auroc": auroc(score, present),
+            "judge_accuracy": (torch.cat(seen) == present).double().mean(dim=0),
         }
     )
 
 
-@torch.inference_mode()
-def draw_edits(
-    folder: Path,
+def faces_without(
     glow: Glow,
     shards: ShardSet,
-    vectors: Tensor,
+    attribute: int,
     how: AttributesParams,
     generator: torch.Generator,
-) -> list[Path]:
-    """A PNG per attribute: a face without it per row, from the test split, an alpha per column."""
-    levels, present = shards.load("test")
-    drawn = []
-    for index, name in enumerate(shards.attribute_names):
-        without = (~present[:, index]).nonzero()[: how.n_faces, 0]
-        chosen = levels[without].to(generator.device)
-        labels = _labels(glow, shards, present[without], generator)
-        if not len(chosen):
-            continue
-        x = dequantize(chosen, glow.config.n_bits, generator)
-        latents = glow.encode(x, labels)
-        direction = latents.unflatten(vectors[index : index + 1].to(x))
-        columns = [x] + [glow.decode(latents + alpha * direction, labels) for alpha in how.alphas]
-        images = torch.stack([to_bytes(column, glow.config.n_bits) for column in columns], dim=1)
-        drawn.append(folder / f"{name}.png")
-        save_grid(drawn[-1], list(images))
-    return drawn
+) -> list[Faces]:
+    """Batches of the first test images without an attribute, judged_faces at most."""
+    chosen: list[Faces] = []
+    wanted = how.judged_faces
+    for levels, present in shards.batches("test", how.batch_size):
+        rows = (~present[:, attribute]).nonzero()[:wanted, 0]
+        wanted -= len(rows)
+        if len(rows):
+            names = shards.attribute_names
+            chosen.append(Faces.encode(glow, levels[rows], present[rows], names, generator))
+        if not wanted:
+            break
+    return chosen
+
+
+def judge_all(
+    folder: Path,
+    glow: Glow,
+    judge: Judge,
+    shards: ShardSet,
+    directions: Directions,
+    how: AttributesParams,
+    generator: torch.Generator,
+) -> pd.DataFrame:
+    """A row per attribute, estimator and alpha; and figures, into the folder."""
+    frames = []
+    names = shards.attribute_names
+    with progress("edits", len(names), "attributes") as advance:
+        for attribute, name in enumerate(names):
+            faces = faces_without(glow, shards, attribute, how, generator)
+            if faces:
+                rows = judge_edits(glow, judge, faces, attribute, directions, how.judged_alphas)
+                frames.append(pd.DataFrame(rows).assign(attribute=name))
+                shown = faces[0].first(how.n_faces)
+                moves = directions.of(shown, attribute)
+                steps = folder / f"{name}.png"
+                save_steps(steps, glow, shown, moves[how.estimator], how.alphas)
+                compared = folder / f"{name}-estimators.png"
+                save_comparison(compared, glow, shown, moves, frames[-1])
+            advance()
+    edits = pd.concat(frames) if frames else pd.DataFrame(columns=COLUMNS)
+    edits = edits[list(COLUMNS)]
+    if frames:
+        save_curves(folder / "success-leakage.png", edits)
+    write_text(folder / "edits.csv", edits.to_csv(index=False, float_format="%.4f"))
+    return edits
 
 
 def command(
@@ -116,35 +142,49 @@ def command(
     model: Annotated[Path, typer.Argument(help="folder of the trained model")],
     vectors_file: Annotated[Path, typer.Argument(help="safetensors file to write")],
     csv: Annotated[Path, typer.Argument(help="CSV file to write, a row per attribute")],
-    edits: Annotated[Path, typer.Argument(help="folder to write, a PNG per attribute")],
+    edits_folder: Annotated[Path, typer.Argument(help="folder to write: edits.csv and PNGs")],
+    counterfactual_file: Annotated[Path, typer.Argument(help="safetensors file to write")],
 ) -> None:
-    """Find a latent vector per attribute and edit faces with it.
+    """Find latent vectors of attributes, edit faces with them, and have the edits judged.
 
     Example: python -m stages.attributes data/shards models/glow models/attributes.safetensors
-    results/attributes.csv results/attributes
+    results/attributes.csv results/attributes models/counterfactual.safetensors
     """
     params = load_params()
     how = params.attributes
     glow, data = load_model(model), ShardSet.open(shards)
     device = next(glow.parameters()).device
     generator = torch.Generator(device).manual_seed(params.seed)
-    statistics = gather(glow, data, how, generator)
-    vectors = statistics.vectors(how.estimator)
+    pairs = choose_pairs(data.attributes("train", how.max_images))
+    train, valid = (gather(glow, data, of, pairs, how, generator) for of in ("train", "valid"))
+    statistics = train.of_first(len(data.attribute_names))
+    found: dict[str, Tensor] = {name: statistics.vectors(name) for name in ESTIMATORS}
+    vectors = found[how.estimator]
     by_name = dict(zip(data.attribute_names, vectors.float(), strict=True))
     vectors_file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(vectors_file, save({name: row.clone() for name, row in by_name.items()}))
-    frame = table(glow, data, statistics, vectors, generator, how.batch_size)
+    counterfactual = Counterfactual.fit(train, valid, pairs, data.attribute_names)
+    counterfactual_file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(counterfactual_file, counterfactual.to_bytes())
+    directions = Directions(found, counterfactual)
+    judge = train_judge(data, how.judge_steps, params.seed, device)
+    frame = table(glow, judge, data, statistics, vectors, how, generator)
+    with fresh_folder(edits_folder) as folder:
+        edits = judge_all(folder, glow, judge, data, directions, how, generator)
+    frame = frame.join(equal_success(edits), on="attribute")
     write_text(csv, frame.to_csv(index=False, float_format="%.4f"))
-    with fresh_folder(edits) as folder:
-        drawn = draw_edits(folder, glow, data, vectors, how, generator)
     with tracking.same_run(read_about(model)["fingerprint"]) as tracked:
-        accuracy = frame.set_index("attribute")["probe_accuracy"]
-        tracked.metrics({f"probe_accuracy.{name}": value for name, value in accuracy.items()})
+        by_attribute = frame.set_index("attribute")
+        for column in by_attribute.columns[by_attribute.columns.str.contains(REPORTED)]:
+            numbers = by_attribute[column].dropna()
+            tracked.metrics({f"{column}.{name}": value for name, value in numbers.items()})
         tracked.artifact(csv)
+        tracked.artifact(edits_folder / "edits.csv", "attributes")
         tracked.artifact(vectors_file)
+        tracked.artifact(counterfactual_file)
         tracked.attribute_vectors(vectors_file)
-        for file in drawn:
-            tracked.image(edits / file.name, key=f"edit_{file.stem}")
+        for file in sorted(edits_folder.glob("*.png")):
+            tracked.image(file, key=f"edit_{file.stem}")
 
 
 if __name__ == "__main__":

@@ -137,6 +137,9 @@ class AttributesParams(Section):
     max_images: Positive
     alphas: list[float] = Field(min_length=1)
     n_faces: Positive
+    judge_steps: Positive  # updates of the classifier that judges the edits
+    judged_alphas: list[Annotated[float, Field(gt=0.0)]] = Field(min_length=1)
+    judged_faces: Positive  # of the test split, per attribute
 
 
 class SamplesParams(Section):

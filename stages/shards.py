@@ -170,27 +170,39 @@ class ShardSet:
                 shard.levels(index, read[index])
             part = torch.from_numpy(read).to(levels.device).permute(0, 3, 1, 2)
             levels[start : start + taken] = part
-            present[start : start + taken] = self._attributes(shard, taken)
+            present[start : start + taken] = self._attributes(shard, range(taken))
         return levels, present
 
-    def attributes(self, split: str) -> Tensor:
-        """Which attributes the images of a split have, (N, A) bool; raises as `load` does."""
-        parts = self._shards(split, self.count(split))
-        rows = [self._attributes(shard, taken) for _, shard, taken in parts]
+    def batches(
+        self, split: str, size: int, limit: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same as `load`, in parts of at most `size` images, with only one part in memory."""
+        side = self.image_size
+        for _, shard, taken in self._shards(split, self._up_to(split, limit)):
+            for start in range(0, taken, size):
+                chosen = range(start, min(start + size, taken))
+                read = np.empty((len(chosen), side, side, 3), np.uint8)
+                for row, index in enumerate(chosen):
+                    shard.levels(index, read[row])
+                yield torch.from_numpy(read).permute(0, 3, 1, 2), self._attributes(shard, chosen)
+
+    def attributes(self, split: str, limit: int | None = None) -> Tensor:
+        """Which attributes images of a split have, (N, A) bool; all or as `load` takes."""
+        parts = self._shards(split, self._up_to(split, limit))
+        rows = [self._attributes(shard, range(taken)) for _, shard, taken in parts]
         return torch.cat([torch.zeros(0, len(self.attribute_names), dtype=torch.bool), *rows])
 
-    def _attributes(self, shard: ShardFile, taken: int) -> Tensor:
+    def _attributes(self, shard: ShardFile, images: range) -> Tensor:
         names = self.attribute_names
         if not names:
-            return torch.zeros(taken, 0, dtype=torch.bool)
-        present = torch.zeros(taken, len(names), dtype=torch.bool)
+            return torch.zeros(len(images), 0, dtype=torch.bool)
+        present = torch.zeros(len(images), len(names), dtype=torch.bool)
         n_others = len(names) - len(self.classes)
-        for index in range(taken):
-            meta = shard.meta(index)
+        for row, meta in enumerate(map(shard.meta, images)):
             has = [meta.attributes[name] for name in names[:n_others]]
-            present[index, :n_others] = torch.tensor(has, dtype=torch.bool)
+            present[row, :n_others] = torch.tensor(has, dtype=torch.bool)
             if meta.label is not None:
-                present[index, n_others + meta.label] = True
+                present[row, n_others + meta.label] = True
         return present
 
     def _up_to(self, split: str, limit: int | None) -> int:

@@ -1,0 +1,200 @@
+"""Counterfactual edits: what an image's latents would be on average, had it another attribute.
+
+A vector is the same for every image, so adding long hair adds hair of the average colour, and
+adding glasses to who wears sunglasses makes both. Here the direction depends on what the image
+shows: with a its attributes and a' those wanted, an edit is
+
+    z + alpha (E[z | a'] - E[z | a]).
+
+The mean is linear in the attributes and in products of two of them, about their means m:
+
+    E[z | a] = b + V^T (a - m) + U^T p(a),    p_ij(a) = (a_i - m_i) (a_j - m_j),
+
+found by a ridge regression whose entries of less than some standard errors are drawn to zero.
+Both strengths are those that predict the latents of validation images best.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from glow.attributes import RIDGE, AttributeStatistics
+
+MAX_PAIRS = 64  # products, so that the sums stay small with many attributes
+MIN_TOGETHER = 50  # images that have both attributes of a pair
+RIDGES = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # images' worth of doubt about a product
+THRESHOLDS = (0.0, 0.5, 1.0)  # standard errors
+
+
+def choose_pairs(present: Tensor) -> Tensor:
+    """The pairs of attributes whose product varies most over images (N, A); (P, 2), int64."""
+    counts = present.double().T @ present.double()
+    share = counts / max(1, len(present))
+    pairs = torch.triu_indices(len(counts), len(counts), offset=1).T
+    rows, columns = pairs.unbind(dim=1)
+    varies = (share * (1 - share))[rows, columns]
+    often = counts[rows, columns] >= MIN_TOGETHER
+    order = torch.argsort(varies, descending=True, stable=True)
+    return pairs[order[often[order]]][:MAX_PAIRS]
+
+
+def with_pairs(present: Tensor, pairs: Tensor) -> Tensor:
+    """Attributes (N, A) and whether both of each pair are there: (N, A + P), bool."""
+    return torch.cat([present, present[:, pairs[:, 0]] & present[:, pairs[:, 1]]], dim=1)
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """The mean of the latents given the attributes.
+
+    Attributes:
+        effects: V and U, (A + P, D).
+        means: m, (A,).
+        pairs: (P, 2), int64.
+        exclusive: attributes that no image has together, (A, A), bool.
+        names: of the attributes.
+    """
+
+    effects: Tensor
+    means: Tensor
+    pairs: Tensor
+    exclusive: Tensor
+    names: tuple[str, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        train: AttributeStatistics,
+        valid: AttributeStatistics,
+        pairs: Tensor,
+        names: Sequence[str],
+    ) -> "Counterfactual":
+        """From the sums over images of `with_pairs` and their latents.
+
+        Args:
+            train: over the images to learn from.
+            valid: over others, that choose how strongly to shrink; may be of no images.
+            pairs: of `choose_pairs`.
+            names: of the attributes.
+        """
+        n = len(train.attributes) - len(pairs)
+        means = train.attributes[:n] / train.count
+        centre = _centring(means, pairs)
+        features, mean_z = centre @ _first(train) / train.count, train.latents / train.count
+        gram, cross = _raw(train, centre)
+        gram = gram - train.count * features.outer(features)
+        cross = cross - train.count * features.outer(mean_z)
+        best, least = torch.zeros_like(cross), float("inf")
+        for ridge in RIDGES:
+            doubt = torch.full((len(gram),), ridge, dtype=gram.dtype)
+            doubt[:n] = RIDGE
+            inverse = torch.linalg.inv(gram + doubt.diag())
+            fitted = inverse @ cross
+            errors = (inverse @ gram @ inverse).diagonal().clamp(min=0).sqrt()[:, None]
+            for threshold in THRESHOLDS:  # latents have a variance of about 1
+                effects = fitted.sign() * (fitted.abs() - threshold * errors).clamp(min=0)
+                constant = mean_z - features @ effects
+                loss = _squared_error(valid, centre, effects, constant)
+                if loss < least:
+                    best, least = effects, loss
+        return cls(best, means, pairs, train.of_first(n).exclusive(), tuple(names))
+
+    @classmethod
+    def load(cls, file: Path) -> "Counterfactual":
+        """What `to_bytes` gave, from a file."""
+        with safe_open(file, "pt") as content:
+            names = json.loads(content.metadata()["attributes"])
+            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+        effects, means = tensors["effects"].double(), tensors["means"]
+        return cls(effects, means, tensors["pairs"], tensors["exclusive"], tuple(names))
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file, effects in float32."""
+        tensors = {
+            "effects": self.effects.float(),
+            "means": self.means,
+            "pairs": self.pairs.contiguous(),
+            "exclusive": self.exclusive,
+        }
+        return save(tensors, {"attributes": json.dumps(self.names)})
+
+    def wanted(self, present: Tensor, attribute: int) -> Tensor:
+        """The attributes (B, A) with one added, and without those that exclude it."""
+        changed = present & ~self.exclusive[attribute]
+        changed[:, attribute] = True
+        return changed
+
+    def directions(self, present: Tensor, attribute: int) -> Tensor:
+        """E[z | a'] - E[z | a] for images with the attributes `present`: (B, D), as `edit` takes.
+
+        Args:
+            present: what the images have, (B, A), bool, known or guessed by a probe.
+            attribute: number of the one to add.
+        """
+        return self._mean(self.wanted(present, attribute)) - self._mean(present)
+
+    def undefined(self, present: Tensor, attribute: int) -> Tensor:
+        """Attributes that the edit cannot be asked to keep, (B, A), bool.
+
+        The attribute itself and those that exclude it; and where one of these has to go, those
+        that it excluded: who takes a hat off shows hair of some colour.
+        """
+        gone = present & self.exclusive[attribute]
+        freed = (gone.double() @ self.exclusive.double()) > 0
+        free = freed | self.exclusive[attribute]
+        free[:, attribute] = True
+        return free
+
+    def _mean(self, present: Tensor) -> Tensor:
+        centred = present.double() - self.means
+        products = centred[:, self.pairs[:, 0]] * centred[:, self.pairs[:, 1]]
+        return torch.cat([centred, products], dim=1) @ self.effects
+
+
+def _centring(means: Tensor, pairs: Tensor) -> Tensor:
+    """M with (a - m, p(a)) = M (1, a, pairs): (A + P, 1 + A + P)."""
+    n = len(means)
+    matrix = torch.cat([torch.zeros(n + len(pairs), 1), torch.eye(n + len(pairs))], dim=1).double()
+    matrix[:n, 0] = -means
+    for row, (i, j) in enumerate(pairs.tolist(), start=n):
+        matrix[row, 0] = means[i] * means[j]
+        matrix[row, 1 + i], matrix[row, 1 + j] = -means[j], -means[i]
+    return matrix
+
+
+def _squared_error(
+    sums: AttributeStatistics, centre: Tensor, effects: Tensor, constant: Tensor
+) -> float:
+    """Sum over images of |z - b - effects^T features|^2, from the sums alone."""
+    gram, cross = _raw(sums, centre)
+    features = centre @ _first(sums)
+    fitted = (effects * (gram @ effects)).sum() + 2 * (features @ effects) @ constant
+    return float(
+        sums.squares
+        - 2 * (effects * cross).sum()
+        - 2 * sums.latents @ constant
+        + fitted
+        + sums.count * constant @ constant
+    )
+
+
+def _raw(sums: AttributeStatistics, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over images of f f^T and f z^T, for the centred features f."""
+    first = _first(sums)
+    together = torch.cat(
+        [first[None], torch.cat([sums.attributes[:, None], sums.together], dim=1)]
+    )
+    products = torch.cat([sums.latents[None], sums.products])
+    return centre @ together @ centre.T, centre @ products
+
+
+def _first(sums: AttributeStatistics) -> Tensor:
+    """Sums over images of (1, a, pairs)."""
+    count = torch.tensor([sums.count], dtype=sums.attributes.dtype)
+    return torch.cat([count, sums.attributes])
