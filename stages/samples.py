@@ -127,7 +127,7 @@ def command(
     about = read_about(model)
     fingerprint = about["fingerprint"]
     settings = {name: getattr(glow.config, name) for name in TOLD} | {"train_steps": about["step"]}
-    training = {"valid_bits_per_dim": about["valid_bits_per_dim"]}
+    training = {key: about[key] for key in ("valid_bits_per_dim",) if key in about}
     for temperature, file in files.items():
         name = f"depth {glow.config.depth}, T = {temperature:g}"
         with tracking.temperature_run(fingerprint, temperature, settings, name=name) as tracked:
