@@ -2,7 +2,8 @@
 
 Going backwards, each step's input can be recomputed by inverting its output, so nothing but the
 chain's output need be kept (Gomez et al. 2017, 'The Reversible Residual Network'; named as an
-advantage of flows in Kingma & Dhariwal 2018, section 1). One step's activations exist at a time.
+advantage of flows in Kingma & Dhariwal 2018, section 1). The activations of a few steps exist at a
+time: of the last ones of a chain, which are kept, then of one after another.
 
 An ill-conditioned flow magnifies the rounding of its inverse until the recomputed inputs have
 nothing to do with the true ones. So each step leaves a checksum of its input, one number per
@@ -23,6 +24,7 @@ from torch import Tensor
 from glow.piece import Opaque, Piece
 
 ANCHORS = 4
+WHOLE = 2  # steps at the end of a chain that keep their activations: the first to need them
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +71,17 @@ class Tape:
             return tuple(trace)
         if self.keep_half:
             return trace.x, trace.z, *piece.half_of(trace)
+        if index >= self.length - WHOLE and not isinstance(piece, Opaque):
+            return tuple(trace)
         if index % self._spacing == 0:
             self._inputs[index] = trace.x
         self._checksums.append(_checksum(trace.x))
         return ()
+
+    def whole(self, trace: Any) -> Any:  # noqa: ANN401
+        """The trace of a step that kept it; those after it have been asked for theirs."""
+        self.output = trace.x.detach()
+        return trace
 
     def retrace(self, piece: Piece, at: int, start: int, folded: Any) -> Any:  # noqa: ANN401
         """The trace of a step; those after it have been asked for theirs."""
@@ -158,10 +167,10 @@ class _Node(torch.autograd.Function):
             del saved[len(saved) - counts[at] :]
             if folded is None:
                 folded = piece.fold(grad_z)
-            if tape.keep_all:
-                trace = kind(*own)
-            elif tape.keep_half:
+            if tape.keep_half:
                 trace = piece.complete(at, folded, *own)
+            elif own:
+                trace = tape.whole(kind(*own))
             else:
                 trace = tape.retrace(piece, at, start, folded)
             grad_z, of_folded = piece.pullback(at, folded, trace, grad_z, grad_log_det)
