@@ -55,7 +55,7 @@ class ElpvSource:
         entries = [
             Entry(name.removesuffix(".png"), None, attributes) for name, attributes in _rows(table)
         ]
-        if len({entry.name for entry in entries}) != N_IMAGES:
+        if not len({entry.name for entry in entries}) == len(entries) == N_IMAGES:
             raise InputError(
                 f"{table}: expected {N_IMAGES} cells, came {len(entries)}; "
                 "`pip install --force-reinstall --no-deps elpv-dataset` brings them back"
