@@ -36,7 +36,7 @@ class AvatarsParams(Section):
 
 
 class FolderParams(Section):
-    """A directory tree of images."""
+    """A directory tree of images; every source but avatars and elpv has its files in `path`."""
 
     path: str
     attributes: str | None  # a CSV, or CelebA's list_attr_celeba.txt, inside `path`
@@ -62,7 +62,18 @@ class SplitParams(Section):
 class DataParams(Section):
     """Read by preprocess."""
 
-    source: Literal["avatars", "folder"]
+    source: Literal[
+        "avatars",
+        "folder",
+        "cifar10",
+        "cifar100",
+        "mnist",
+        "fashion_mnist",
+        "svhn",
+        "imagenet32",
+        "imagenet64",
+        "elpv",
+    ]
     image_size: int = Field(ge=4, le=1024)
     n_bits: int = Field(ge=1, le=8)
     shard_size: Positive

@@ -1,5 +1,7 @@
 """The reader of a data set, by its name in params.yaml."""
 
+from pathlib import Path
+
 from stages.params import DataParams
 from stages.sources.source import Source
 
@@ -15,3 +17,27 @@ def make_source(data: DataParams, seed: int) -> Source:
             from stages.sources.folder import FolderSource
 
             return FolderSource(data.folder, data.image_size)
+        case "cifar10" | "cifar100":
+            from stages.sources.arrays import ArraySource
+            from stages.sources.cifar import CIFAR
+
+            return ArraySource(CIFAR[data.source], Path(data.folder.path), data.image_size)
+        case "mnist" | "fashion_mnist":
+            from stages.sources.arrays import ArraySource
+            from stages.sources.mnist import MNIST
+
+            return ArraySource(MNIST[data.source], Path(data.folder.path), data.image_size)
+        case "svhn":
+            from stages.sources.arrays import ArraySource
+            from stages.sources.svhn import SVHN
+
+            return ArraySource(SVHN, Path(data.folder.path), data.image_size)
+        case "imagenet32" | "imagenet64":
+            from stages.sources.imagenet import imagenet
+
+            side = int(data.source.removeprefix("imagenet"))
+            return imagenet(Path(data.folder.path), side, data.image_size)
+        case "elpv":
+            from stages.sources.elpv import ElpvSource
+
+            return ElpvSource(data.image_size)
