@@ -23,7 +23,7 @@ from stages.params import DataParams, SplitParams, load_params
 from stages.progress import Advance, progress
 from stages.shards import MANIFEST, SPLITS, Record, write_shard
 from stages.sources.choose import make_source
-from stages.sources.source import Entry, Source
+from stages.sources.source import NOT_TEST, Entry, Source
 
 Read = tuple[Entry, NDArray[np.uint8] | None, dict[str, bool], str]
 CHUNK = 32  # images handed to a process at a time
@@ -39,12 +39,13 @@ class Report:
 
 def split_of(entry: Entry, shares: SplitParams) -> str:
     """The split that the source settles, else one by a hash of the name: no image ever moves."""
-    if entry.split is not None:
+    if entry.split not in (None, NOT_TEST):
         return entry.split
     position = _hash(entry.group) / 2**64
-    if position < shares.test:
+    test = 0.0 if entry.split == NOT_TEST else shares.test
+    if position < test:
         return "test"
-    return "valid" if position < shares.test + shares.valid else "train"
+    return "valid" if position < test + shares.valid else "train"
 
 
 def _hash(text: str) -> int:

@@ -1,12 +1,13 @@
 """What a reader of a data set format offers to the preprocess stage."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+NOT_TEST = "train or valid"  # a split that leaves the choice between these to the hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,15 +16,18 @@ class Entry:
 
     Attributes:
         name: unique in the source; its hash decides on split and order.
-        split: train, valid or test where the source settles it, else None.
+        split: train, valid or test where the source settles it; NOT_TEST where an official
+            training part leaves only the validation images to be drawn; else None.
         attributes: what is known of it without reading it; images may share one dict.
         label: its class, a number within the source's `classes`, else None.
+        place: where it lies, for the source that listed it: a number, a path, an offset.
     """
 
     name: str
     split: str | None = None
     attributes: dict[str, bool] = field(default_factory=dict)
     label: int | None = None
+    place: Any = 0
 
     @property
     def group(self) -> str:
