@@ -62,7 +62,16 @@ class SplitParams(Section):
 class DataParams(Section):
     """Read by preprocess."""
 
-    source: Literal["avatars", "folder"]
+    source: Literal[
+        "avatars",
+        "folder",
+        "celeba",
+        "celeba_hq",
+        "ffhq",
+        "lsun",
+        "webdataset",
+        "parquet",
+    ]
     image_size: int = Field(ge=4, le=1024)
     n_bits: int = Field(ge=1, le=8)
     shard_size: Positive

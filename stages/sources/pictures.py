@@ -78,6 +78,10 @@ def cropped(image: Image.Image, crop: str) -> Image.Image:
             came = "x".join(map(str, image.size))
             raise UnreadableImage(f"expected 178x218 pixels for crop: celeba, came {came}")
         return image.crop(CELEBA_BOX)
+    if crop == "tiles":
+        raise InputError(
+            "data.folder.crop is tiles, which only data.source: folder cuts; set center"
+        )
     return center_square(image)
 
 
