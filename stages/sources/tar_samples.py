@@ -49,28 +49,27 @@ def samples(shard: Location) -> Iterator[tuple[str, Sample]]:
 
 
 def _members(shard: Location) -> Iterator[tuple[str, str, Member]]:
-    try:
-        with (
-            reached(shard),
-            shard.open() as stream,
-            tarfile.open(fileobj=stream, mode="r:") as tar,
-        ):
-            for member in plain_members(tar):
-                folder, slash, base = member.name.rpartition("/")
-                stem, dot, rest = base.partition(".")
-                suffix = f"{dot}{rest}".lower()
-                text = b""
-                if suffix in TEXTS:
-                    content = tar.extractfile(member) if member.size <= LARGEST_TEXT else None
-                    if content is None:
-                        raise ValueError(f"{member.name} has {member.size} bytes")
-                    text = content.read()
-                place = Member(member.offset_data, member.size, text)
-                yield f"{folder}{slash}{stem}", suffix, place
-    except (tarfile.TarError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
+    with reached(shard), shard.open() as stream:
+        try:
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                for member in plain_members(tar):
+                    folder, slash, base = member.name.rpartition("/")
+                    stem, dot, rest = base.partition(".")
+                    suffix = f"{dot}{rest}".lower()
+                    text = _text(tar, member) if suffix in TEXTS else b""
+                    place = Member(member.offset_data, member.size, text)
+                    yield f"{folder}{slash}{stem}", suffix, place
+        except InputError:
             raise
-        raise _damaged(shard, str(error)) from None
+        except (tarfile.TarError, ValueError, EOFError) as error:
+            raise _damaged(shard, str(error)) from None
+
+
+def _text(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = tar.extractfile(member) if member.size <= LARGEST_TEXT else None
+    if content is None:
+        raise ValueError(f"{member.name} has {member.size} bytes, expected at most {LARGEST_TEXT}")
+    return content.read()
 
 
 def _damaged(shard: Location, how: str) -> InputError:
