@@ -54,11 +54,10 @@ class ParquetSource:
         """All images, file by file."""
         _listing.cache_clear()
         listing, classes = _listing(self._root), self.classes
-        splits = splits_by_name(f"{self._root}", _files(self._root))
         labels = listing.facts.labels if classes else [None] * len(listing.found)
         known = zip(listing.found, listing.facts.common(), labels, strict=True)
         return [
-            Entry(f"{file}/{row:07d}", splits[file], attributes, label, spot)
+            Entry(f"{file}/{row:07d}", listing.splits[file], attributes, label, spot)
             for (file, row, spot), attributes, label in known
         ]
 
@@ -76,9 +75,10 @@ class ParquetSource:
 
 @dataclass(frozen=True)
 class Listing:
-    """All rows: file, row, and place of the image; classes by name; the copy of the images."""
+    """All rows: file, row, and place of the image; the copy of the images must live as long."""
 
     found: list[tuple[str, int, Spot | None]]
+    splits: dict[str, str | None]
     facts: Facts
     classes: tuple[str, ...]
     scratch: Scratch
@@ -87,9 +87,10 @@ class Listing:
 @lru_cache(maxsize=1)
 def _listing(root: Location) -> Listing:
     found: list[tuple[str, int, Spot | None]] = []
-    facts, scratch = Facts(), Scratch()
+    files, facts, scratch = _files(root), Facts(), Scratch()
+    splits = splits_by_name(f"{root}", files)
     first: Columns | None = None
-    for file in _files(root):
+    for file in files:
         for columns, row, cells in _rows(root / file):
             first = first or columns
             if columns != first:
@@ -103,7 +104,7 @@ def _listing(root: Location) -> Listing:
     if first is None:
         raise InputError(f"{root}: expected rows with images, came none; put them there")
     scratch.finish()
-    return Listing(found, facts, first.classes, scratch)
+    return Listing(found, splits, facts, first.classes, scratch)
 
 
 def _files(root: Location) -> list[str]:

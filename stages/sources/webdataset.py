@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError
@@ -16,7 +17,14 @@ from stages.sources.tar_samples import Member, Sample, samples
 
 CLASSES = "classes.txt"
 Found = tuple[str, str, Member]  # shard, key, image
-Listing = tuple[list[Found], Facts]
+
+
+class Listing(NamedTuple):
+    """All images, the split of each shard, and what is known of each image."""
+
+    found: list[Found]
+    splits: dict[str, str | None]
+    facts: Facts
 
 
 @dataclass(frozen=True)
@@ -38,19 +46,18 @@ class WebdatasetSource:
     @property
     def attribute_names(self) -> tuple[str, ...]:
         """What the .json of every image has as true or false, or as 0 or 1."""
-        return _listing(self._root)[1].names()
+        return _listing(self._root).facts.names()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The lines of classes.txt, else class_0, class_1, ..., where every image has a .cls."""
-        return class_names(_names(self._root), _listing(self._root)[1], f"{self._root}")
+        return class_names(_names(self._root), _listing(self._root).facts, f"{self._root}")
 
     def entries(self) -> list[Entry]:
         """All images, shard by shard."""
         _listing.cache_clear()
-        found, facts = _listing(self._root)
+        found, splits, facts = _listing(self._root)
         labels = facts.labels if self.classes else [None] * len(found)
-        splits = splits_by_name(f"{self._root}", _shards(self._root))
         known = zip(found, facts.common(), labels, strict=True)
         return [
             Entry(f"{shard}/{key}", splits[shard], attributes, label, (shard, *image[:2]))
@@ -75,8 +82,9 @@ class WebdatasetSource:
 @lru_cache(maxsize=1)
 def _listing(root: Location) -> Listing:
     found: list[Found] = []
-    facts = Facts()
-    for shard in _shards(root):
+    shards, facts = _shards(root), Facts()
+    splits = splits_by_name(f"{root}", shards)
+    for shard in shards:
         for key, sample in samples(root / shard):
             where = f"{root / shard}: {key}"
             images = [suffix for suffix in sample if suffix in SUFFIXES]
@@ -89,7 +97,7 @@ def _listing(root: Location) -> Listing:
                 facts.add(_attributes(where, sample), _label(where, sample))
     if not found:
         raise InputError(f"{root}: expected images in the shards, came none; put them there")
-    return found, facts
+    return Listing(found, splits, facts)
 
 
 def _shards(root: Location) -> list[str]:
