@@ -73,6 +73,12 @@ class DataParams(Section):
         "imagenet32",
         "imagenet64",
         "elpv",
+        "celeba",
+        "celeba_hq",
+        "ffhq",
+        "lsun",
+        "webdataset",
+        "parquet",
     ]
     image_size: int = Field(ge=4, le=1024)
     n_bits: int = Field(ge=1, le=8)

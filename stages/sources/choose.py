@@ -41,3 +41,27 @@ def make_source(data: DataParams, seed: int) -> Source:
             from stages.sources.elpv import ElpvSource
 
             return ElpvSource(data.image_size)
+        case "celeba":
+            from stages.sources.celeba import CelebaSource
+
+            return CelebaSource(data.folder, data.image_size)
+        case "celeba_hq":
+            from stages.sources.celeba_hq import CelebaHqSource
+
+            return CelebaHqSource(data.folder, data.image_size)
+        case "ffhq":
+            from stages.sources.ffhq import FfhqSource
+
+            return FfhqSource(data.folder, data.image_size)
+        case "lsun":
+            from stages.sources.lsun import LsunSource
+
+            return LsunSource(data.folder, data.image_size)
+        case "webdataset":
+            from stages.sources.webdataset import WebdatasetSource
+
+            return WebdatasetSource(data.folder, data.image_size)
+        case "parquet":
+            from stages.sources.parquet import ParquetSource
+
+            return ParquetSource(data.folder, data.image_size)

@@ -1,7 +1,7 @@
 """What a reader of a data set format offers to the preprocess stage."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,14 @@ class Entry:
             training part leaves only the validation images to be drawn; else None.
         attributes: what is known of it without reading it; images may share one dict.
         label: its class, a number within the source's `classes`, else None.
-        place: where it lies, for sources that keep their images by number or offset.
+        place: where it lies, for the source that listed it: a number, a path, an offset.
     """
 
     name: str
     split: str | None = None
     attributes: dict[str, bool] = field(default_factory=dict)
     label: int | None = None
-    place: int = 0
+    place: Any = 0
 
     @property
     def group(self) -> str:

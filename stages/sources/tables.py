@@ -3,10 +3,10 @@
 import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from stages.errors import InputError
+from stages.sources.files import Location
 
 VALUES = {"0": False, "-1": False, "1": True}
 SPLIT_NAMES = {
@@ -19,12 +19,12 @@ T = TypeVar("T")
 Rows = Iterator[tuple[int, list[str]]]  # line number, cells
 
 
-def read_attribute_names(file: Path) -> tuple[str, ...]:
+def read_attribute_names(file: Location) -> tuple[str, ...]:
     """The attributes of a table, from its header alone."""
     return _attribute_table(file)[0]
 
 
-def read_attributes(file: Path) -> dict[str, dict[str, bool]]:
+def read_attributes(file: Location) -> dict[str, dict[str, bool]]:
     """Reads a CSV (file name, then 0/1 or -1/1), or list_attr_celeba.txt as it is.
 
     Returns:
@@ -46,7 +46,7 @@ def read_attributes(file: Path) -> dict[str, dict[str, bool]]:
     return table
 
 
-def read_splits(file: Path) -> dict[str, str]:
+def read_splits(file: Location) -> dict[str, str]:
     """Reads a CSV `name,split` (train, valid or test), or list_eval_partition.txt as it is.
 
     Returns:
@@ -77,7 +77,24 @@ def read_splits(file: Path) -> dict[str, str]:
     return table
 
 
-def match_rows(file: Path, table: Mapping[str, T], images: Sequence[str]) -> dict[str, T]:
+def read_columns(file: Location, key: str, value: str) -> dict[str, str]:
+    """Reads two columns of a table of words, whose first line names them, such as image_list.txt.
+
+    Raises:
+        InputError: what is wrong in which line.
+    """
+    lines = _lines(file)
+    names = lines[0].split()
+    if key not in names or value not in names:
+        raise InputError(
+            f"{file} line 1: expected the columns {key} and {value}, came {lines[0][:60]!r}; "
+            "get it again"
+        )
+    rows = _checked(file, _whitespace(lines[1:], first=2), len(names))
+    return {cells[names.index(key)]: cells[names.index(value)] for _, cells in rows}
+
+
+def match_rows(file: Location, table: Mapping[str, T], images: Sequence[str]) -> dict[str, T]:
     """Finds the row of every image, by its path in the folder or by its base name.
 
     Raises:
@@ -110,7 +127,7 @@ def _refuse(trouble: str, names: list[str], remedy: str) -> None:
         raise InputError(f"{trouble} {len(names)} ({shown}); {remedy}")
 
 
-def _attribute_table(file: Path) -> tuple[tuple[str, ...], Rows]:
+def _attribute_table(file: Location) -> tuple[tuple[str, ...], Rows]:
     lines = _lines(file)
     if lines[0].strip().isdecimal():
         count, found = int(lines[0]), sum(1 for line in lines[2:] if line.strip())
@@ -142,9 +159,9 @@ def _attribute_table(file: Path) -> tuple[tuple[str, ...], Rows]:
     return tuple(names), rows
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Location) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        text = file.read().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise InputError(
             f"{file}: expected a table, came no such file; copy it there, or set its key in "
@@ -154,12 +171,13 @@ def _lines(file: Path) -> list[str]:
         raise InputError(
             f"{file}: expected text in UTF-8, came other bytes; save it as UTF-8"
         ) from None
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if not any(line.strip() for line in lines[1:]):
         raise InputError(f"{file}: expected a header and rows, came no row; fill the table")
     return lines
 
 
-def _csv(file: Path, lines: list[str]) -> Rows:
+def _csv(file: Location, lines: list[str]) -> Rows:
     reader = csv.reader(lines)
     try:
         for cells in reader:
@@ -178,7 +196,7 @@ def _whitespace(lines: list[str], first: int) -> Rows:
             yield number, line.split()
 
 
-def _checked(file: Path, rows: Rows, n_cells: int) -> Rows:
+def _checked(file: Location, rows: Rows, n_cells: int) -> Rows:
     """Rows with so many cells and a file name that came only once."""
     seen: dict[str, int] = {}
     for line, cells in rows:

@@ -1,0 +1,142 @@
+"""Where the files of a data set lie: in a folder, or behind a URL that fsspec reads."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from glow.apps.pictures import UnreadableImage
+from stages.errors import InputError
+
+AHEAD = 2**16  # bytes that a remote file is read ahead of what was asked for
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file or folder by its path, or by a URL such as s3://bucket/folder.
+
+    What is local raises OSError as Path does. What is remote raises FileNotFoundError where
+    there is no such file, and InputError where the store cannot be reached or refuses.
+    """
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    def __truediv__(self, name: str) -> "Location":
+        return Location(
+            f"{self.path.rstrip('/')}/{name}" if self.is_remote else f"{self.local / name}"
+        )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is a URL."""
+        return "://" in self.path
+
+    @property
+    def local(self) -> Path:
+        """The path, where it is none of a URL."""
+        return Path(self.path)
+
+    def is_folder(self) -> bool:
+        """Whether there is such a folder; for a store: whether files lie under it."""
+        if not self.is_remote:
+            return self.local.is_dir()
+        self._system()[0].invalidate_cache()  # somebody may have put files there since
+        return bool(self._ask("isdir"))
+
+    def is_file(self) -> bool:
+        """Whether there is such a file."""
+        return bool(self._ask("isfile")) if self.is_remote else self.local.is_file()
+
+    def files(self, suffixes: set[str] | None = None) -> list[str]:
+        """Sorted POSIX paths of the files below it, with one of these suffixes in lower case.
+
+        Hidden ones are left out, and so are links to what is outside; linked folders are not
+        entered, so that none comes twice.
+
+        Raises:
+            InputError: a name is not UTF-8.
+        """
+        found = self._remote_files() if self.is_remote else _walk(self.local.resolve(), suffixes)
+        names = sorted(name for name in found if _wanted(name.rpartition("/")[2], suffixes))
+        for name in names:
+            if any("\ud800" <= letter <= "\udfff" for letter in name):
+                came = os.fsencode(name)
+                raise InputError(
+                    f"{self}: expected names in UTF-8, came {came!r}; rename the file"
+                )
+        return names
+
+    def open(self) -> IO[bytes]:
+        """The file to read from anywhere in it."""
+        if not self.is_remote:
+            return self.local.open("rb")
+        return self._ask("open", mode="rb", block_size=AHEAD, cache_type="readahead")
+
+    def read(self) -> bytes:
+        """All of the file."""
+        return self._ask("cat_file") if self.is_remote else self.local.read_bytes()
+
+    def part(self, start: int, length: int) -> bytes:
+        """So many bytes from there; fewer where the file ends. One request to a store."""
+        if self.is_remote:
+            return self._ask("cat_file", start=start, end=start + length)
+        with self.local.open("rb") as stream:
+            return os.pread(stream.fileno(), length, start)
+
+    def _remote_files(self) -> Iterator[str]:
+        prefix = f"{self._system()[1].rstrip('/')}/"
+        for name in self._ask("find"):
+            relative = name.removeprefix(prefix)
+            hidden = any(part.startswith(".") for part in relative.split("/"))
+            if name.startswith(prefix) and not hidden:
+                yield relative
+
+    def _ask(self, method: str, **options: Any) -> Any:  # noqa: ANN401 - fsspec is untyped
+        with reached(self):
+            system, path = self._system()
+            ask: Callable[..., Any] = getattr(system, method)
+            return ask(path, **options)
+
+    def _system(self) -> tuple[Any, str]:
+        from fsspec.core import url_to_fs
+
+        with reached(self):
+            return url_to_fs(self.path)
+
+
+@contextmanager
+def reached(location: Location) -> Iterator[None]:
+    """Turns what the library of a store raises into one line; each has errors of its own."""
+    try:
+        yield
+    except (InputError, FileNotFoundError, UnreadableImage):
+        raise
+    except Exception as error:
+        if not location.is_remote:
+            raise
+        came = " ".join(f"{error}".split()) or type(error).__name__
+        raise InputError(
+            f"{location}: expected a store that can be read, came {came[:300]}; "
+            "check the URL, the credentials and the network"
+        ) from None
+
+
+def _walk(base: Path, suffixes: set[str] | None) -> Iterator[str]:
+    for folder, folders, files in os.walk(base):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            file = Path(folder, name)
+            if not _wanted(name, suffixes) or not file.is_file():
+                continue
+            if not file.is_symlink() or file.resolve().is_relative_to(base):
+                yield file.relative_to(base).as_posix()
+
+
+def _wanted(name: str, suffixes: set[str] | None) -> bool:
+    suffix = Path(name).suffix.lower()
+    return not name.startswith(".") and (suffixes is None or suffix in suffixes)

@@ -1,0 +1,146 @@
+"""Parquet files of encoded images with labels and flags, as Hugging Face's hub has them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from glow.apps.pictures import UnreadableImage
+from stages.errors import InputError
+from stages.params import FolderParams
+from stages.sources.facts import Facts, class_names
+from stages.sources.files import Location, reached
+from stages.sources.parquet_columns import Columns, columns_of
+from stages.sources.pictures import cropped, decoded_bytes, raw
+from stages.sources.scratch import Scratch, Spot, read_spot
+from stages.sources.source import Entry, RawImage
+from stages.sources.split_names import splits_by_name
+
+ROWS = 16  # decoded at a time
+Cells = tuple[bytes | None, int | None, dict[str, bool]]  # image, label, flags
+
+
+@dataclass(frozen=True)
+class ParquetSource:
+    """Image `train-00000-of-00002.parquet/0000007` is row 7 of that file.
+
+    Images are wanted in the order of a hash, and a Parquet file gives none without the hundreds
+    of its row group. So listing reads all of them once, in order and a few rows at a time, and
+    copies the encoded bytes to a scratch file, which needs as much room as they do.
+    """
+
+    params: FolderParams
+    image_size: int
+
+    @property
+    def credit(self) -> str:
+        """Nothing is known but that the user brought them."""
+        return "The user's own Parquet files; their terms are the user's to know"
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """The columns of booleans, of which no image lacks one."""
+        return _listing(self._root).facts.names()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names in the schema, else class_0, class_1, ..., where every image has a label."""
+        listing = _listing(self._root)
+        return class_names(listing.classes, listing.facts, f"{self._root}")
+
+    def entries(self) -> list[Entry]:
+        """All images, file by file."""
+        _listing.cache_clear()
+        listing, classes = _listing(self._root), self.classes
+        labels = listing.facts.labels if classes else [None] * len(listing.found)
+        known = zip(listing.found, listing.facts.common(), labels, strict=True)
+        return [
+            Entry(f"{file}/{row:07d}", listing.splits[file], attributes, label, spot)
+            for (file, row, spot), attributes, label in known
+        ]
+
+    def read(self, entry: Entry) -> RawImage:
+        """Decodes one image; raises UnreadableImage."""
+        if entry.place is None:
+            raise UnreadableImage("expected the bytes of an image, came none; embed the files")
+        image = cropped(decoded_bytes(read_spot(entry.place)), self.params.crop)
+        return raw(image, self.image_size, entry.attributes)
+
+    @property
+    def _root(self) -> Location:
+        return Location(self.params.path)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All rows: file, row, and place of the image; the copy of the images must live as long."""
+
+    found: list[tuple[str, int, Spot | None]]
+    splits: dict[str, str | None]
+    facts: Facts
+    classes: tuple[str, ...]
+    scratch: Scratch
+
+
+@lru_cache(maxsize=1)
+def _listing(root: Location) -> Listing:
+    found: list[tuple[str, int, Spot | None]] = []
+    files, facts, scratch = _files(root), Facts(), Scratch()
+    splits = splits_by_name(f"{root}", files)
+    first: Columns | None = None
+    for file in files:
+        for columns, row, cells in _rows(root / file):
+            first = first or columns
+            if columns != first:
+                raise InputError(
+                    f"{root / file}: expected the columns and classes of the files before it "
+                    f"({first}), came {columns}; keep one data set in a folder"
+                )
+            image, label, flags = cells
+            found.append((file, row, scratch.add(image) if image is not None else None))
+            facts.add(flags, label if label is not None and label >= 0 else None)
+    if first is None:
+        raise InputError(f"{root}: expected rows with images, came none; put them there")
+    scratch.finish()
+    return Listing(found, splits, facts, first.classes, scratch)
+
+
+def _files(root: Location) -> list[str]:
+    files = root.files({".parquet"}) if root.is_folder() else []
+    if not files:
+        raise InputError(
+            f"{root}: expected Parquet files (.parquet), came none; put them there, or correct "
+            "data.folder.path"
+        )
+    return files
+
+
+def _rows(file: Location) -> Iterator[tuple[Columns, int, Cells]]:
+    with reached(file), file.open() as stream:
+        try:
+            parquet = pq.ParquetFile(stream)
+            columns, row = columns_of(f"{file}", parquet.schema_arrow), 0
+            for batch in parquet.iter_batches(ROWS, columns=columns.wanted):
+                for cells in _cells(columns, batch):
+                    yield columns, row, cells
+                    row += 1
+        except (pa.ArrowException, OSError) as error:
+            if file.is_remote and isinstance(error, OSError):
+                raise
+            raise InputError(
+                f"{file}: expected a Parquet file of images, came a damaged or foreign one "
+                f"({' '.join(str(error).split())[:200]}); get it again"
+            ) from None
+
+
+def _cells(columns: Columns, batch: pa.RecordBatch) -> Iterator[Cells]:
+    """Image, label and flags of each row; what is null in a row is none of its flags."""
+    images = batch.column(columns.image).to_pylist()
+    labels = batch.column(columns.label).to_pylist() if columns.label else [None] * len(images)
+    flags = [batch.column(name).to_pylist() for name in columns.attributes]
+    for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+        values = zip(columns.attributes, (column[row] for column in flags), strict=True)
+        data = image["bytes"] if columns.nested and image is not None else image
+        yield data, label, {name: value for name, value in values if value is not None}

@@ -1,0 +1,142 @@
+"""WebDataset shards that others made: tars of key.jpg, key.json and key.cls, one key an image."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from glow.apps.pictures import UnreadableImage
+from stages.errors import InputError
+from stages.params import FolderParams
+from stages.sources.facts import Facts, class_names
+from stages.sources.files import Location
+from stages.sources.pictures import SUFFIXES, check_size, cropped, decoded_bytes, raw
+from stages.sources.source import Entry, RawImage
+from stages.sources.split_names import splits_by_name
+from stages.sources.tar_samples import Member, Sample, samples
+
+CLASSES = "classes.txt"
+Found = tuple[str, str, Member]  # shard, key, image
+
+
+class Listing(NamedTuple):
+    """All images, the split of each shard, and what is known of each image."""
+
+    found: list[Found]
+    splits: dict[str, str | None]
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class WebdatasetSource:
+    """Image `train-000000.tar/KEY` is KEY.jpg, or .png or .webp, of that shard.
+
+    The headers of all shards are read to list it; of those in a store, all bytes. After that
+    each image is one read of its bytes.
+    """
+
+    params: FolderParams
+    image_size: int
+
+    @property
+    def credit(self) -> str:
+        """Nothing is known but that the user brought them."""
+        return "The user's own WebDataset shards; their terms are the user's to know"
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """What the .json of every image has as true or false, or as 0 or 1."""
+        return _listing(self._root).facts.names()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The lines of classes.txt, else class_0, class_1, ..., where every image has a .cls."""
+        return class_names(_names(self._root), _listing(self._root).facts, f"{self._root}")
+
+    def entries(self) -> list[Entry]:
+        """All images, shard by shard."""
+        _listing.cache_clear()
+        found, splits, facts = _listing(self._root)
+        labels = facts.labels if self.classes else [None] * len(found)
+        known = zip(found, facts.common(), labels, strict=True)
+        return [
+            Entry(f"{shard}/{key}", splits[shard], attributes, label, (shard, *image[:2]))
+            for (shard, key, image), attributes, label in known
+        ]
+
+    def read(self, entry: Entry) -> RawImage:
+        """Decodes one image; raises UnreadableImage."""
+        shard, start, size = entry.place
+        check_size(size)
+        data = (self._root / shard).part(start, size)
+        if len(data) != size:
+            raise UnreadableImage(f"expected {size} bytes in {shard}, came {len(data)}")
+        image = cropped(decoded_bytes(data), self.params.crop)
+        return raw(image, self.image_size, entry.attributes)
+
+    @property
+    def _root(self) -> Location:
+        return Location(self.params.path)
+
+
+@lru_cache(maxsize=1)
+def _listing(root: Location) -> Listing:
+    found: list[Found] = []
+    shards, facts = _shards(root), Facts()
+    splits = splits_by_name(f"{root}", shards)
+    for shard in shards:
+        for key, sample in samples(root / shard):
+            where = f"{root / shard}: {key}"
+            images = [suffix for suffix in sample if suffix in SUFFIXES]
+            if len(images) > 1:
+                raise InputError(
+                    f"{where}: expected one image, came {' and '.join(images)}; remove the others"
+                )
+            if images:
+                found.append((shard, key, sample[images[0]]))
+                facts.add(_attributes(where, sample), _label(where, sample))
+    if not found:
+        raise InputError(f"{root}: expected images in the shards, came none; put them there")
+    return Listing(found, splits, facts)
+
+
+def _shards(root: Location) -> list[str]:
+    shards = root.files({".tar"}) if root.is_folder() else []
+    if not shards:
+        raise InputError(
+            f"{root}: expected WebDataset shards (.tar, uncompressed), came none; put them there, "
+            "or correct data.folder.path"
+        )
+    return shards
+
+
+def _attributes(where: str, sample: Sample) -> dict[str, bool]:
+    if ".json" not in sample:
+        return {}
+    try:
+        content = json.loads(sample[".json"].text)
+    except (ValueError, RecursionError):
+        raise InputError(f"{where}.json: expected JSON, came something else; correct it") from None
+    if isinstance(content, dict) and isinstance(content.get("attributes"), dict):
+        content = content["attributes"]
+    if not isinstance(content, dict):
+        return {}
+    # 1 == True and 1.0 == 1, but a measured 1.0 is no attribute
+    flags = {name: value for name, value in content.items() if isinstance(value, int)}
+    return {name: bool(value) for name, value in flags.items() if value in (0, 1)}
+
+
+def _label(where: str, sample: Sample) -> int | None:
+    if ".cls" not in sample:
+        return None
+    text = sample[".cls"].text.decode("ascii", "replace").strip()
+    if not text.isdecimal() or len(text) > 6:
+        raise InputError(f"{where}.cls: expected a number, came {text[:20]!r}; correct it")
+    return int(text)
+
+
+def _names(root: Location) -> list[str]:
+    file = root / CLASSES
+    if not file.is_file():
+        return []
+    return [line.strip() for line in file.read().decode("utf-8-sig").splitlines() if line.strip()]
