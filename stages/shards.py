@@ -22,7 +22,7 @@ import torch
 import webdataset as wds
 from numpy.typing import NDArray
 from torch import Tensor
-from webdataset.tariterators import tarfile_samples
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from stages.ahead import Ahead
 from stages.errors import InputError
@@ -249,7 +249,7 @@ class ShardSet:
         try:
             with shard.stream() as stream:
                 source = {"url": str(shard.tar), "stream": stream}
-                for sample in tarfile_samples([source]):
+                for sample in group_by_keys(tar_file_expander([source])):
                     raw = np.frombuffer(bytearray(sample["levels.bin"]), np.uint8)
                     meta = json.loads(sample["meta.json"])
                     found += 1
