@@ -70,14 +70,17 @@ class Batches:
         flip: bool = False,
         shift: float = 0.0,
         window_bytes: int = WINDOW_BYTES,
+        steps: int | None = None,
     ) -> "Batches":
         """The training split, read now if it is held and later if it is streamed.
 
-        Labels are read now in either case, so that one that is missing is known at once.
+        Labels are read now in either case, so that one that is missing is known at once. Where
+        it is known that only so many `steps` are taken, no shard is fetched for those after them.
 
         Raises:
             InputError: the split is smaller than a batch, a batch does not part into ranks, or
                 a shard is missing, damaged, or has lost images.
+            StageError: a shard lies elsewhere, and cannot be fetched or kept.
         """
         if batch_size % world_size:
             raise InputError(
@@ -98,7 +101,7 @@ class Batches:
             source = CachedLevels(levels, order)
         else:
             present = shards.attributes("train") if classes else torch.zeros(0, 0)
-            source = StreamedLevels(Reader(shards, "train"), order, device, _workers())
+            source = StreamedLevels(Reader(shards, "train"), order, device, _workers(), steps)
         labels = labels_of(classes, shards.attribute_names, present)
         if labels is not None:
             labels = labels.to(device)

@@ -9,6 +9,7 @@ from types import FrameType
 from stages.launch import PARENT
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PATIENCE = 2.0  # seconds of waiting after a signal
 
 
 class Interrupt:
@@ -21,6 +22,15 @@ class Interrupt:
     def __call__(self) -> bool:
         """Whether to stop: a signal came, or who started and would end this process is gone."""
         return bool(self.number) or (self._parent not in (None, str(os.getppid())))
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside nothing is half done: who is to stop leaves, if what it waits for takes long."""
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE, PATIENCE)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def leave(self) -> None:
         """SystemExit(128 + signal), as a shell reports it; SIGTERM's if another process got it."""
@@ -36,7 +46,12 @@ def deferred() -> Iterator[Interrupt]:
         interrupt.number = number
         signal.signal(number, signal.SIG_DFL)
 
+    def look(_number: int, _frame: FrameType | None) -> None:
+        if interrupt():
+            interrupt.leave()
+
     before = {number: signal.signal(number, remember) for number in SIGNALS}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, look)
     try:
         yield interrupt
     finally:

@@ -63,21 +63,42 @@ class Order:
 
     def epoch(self, number: int) -> Tensor:
         """All images of the split, (N,), in the order of an epoch."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        generator = self._generator(number)
+        windows = self._windows(generator)
+        if len(windows) == 1:
+            return torch.randperm(sum(self.counts), generator=generator)
+        sizes = torch.tensor(self.counts)
+        first = sizes.cumsum(0) - sizes
+        parts = []
+        for window in windows:
+            images = torch.cat(
+                [first[shard] + torch.arange(self.counts[shard]) for shard in window]
+            )
+            parts.append(images[torch.randperm(len(images), generator=generator)])
+        return torch.cat(parts)
+
+    def shards_from(self, step: int) -> list[int]:
+        """Shards of the window in which update number `step` ends, and of the window after it."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        last = (index + 1) * self.batch_size - 1
+        here, there = (self._windows(self._generator(epoch + more)) for more in (0, 1))
+        number = -1
+        while last >= 0:
+            number += 1
+            last -= sum(self.counts[shard] for shard in here[number])
+        return [*here[number], *[*here, *there][number + 1]]
+
+    def _generator(self, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+
+    def _windows(self, generator: torch.Generator) -> list[list[int]]:
+        """The shards of an epoch, in its order, cut into windows."""
         total = sum(self.counts)
         n_windows = -(-total // self.window)
         if n_windows == 1:
-            return torch.randperm(total, generator=generator)
+            return [list(range(len(self.counts)))]
         sizes = torch.tensor(self.counts)
-        first = sizes.cumsum(0) - sizes
         shards = torch.randperm(len(sizes), generator=generator)
         before = sizes[shards].cumsum(0) - sizes[shards]
         window_of = before * n_windows // total
-        windows = []
-        for window in window_of.unique():
-            inside = shards[window_of == window].tolist()
-            images = torch.cat(
-                [first[shard] + torch.arange(self.counts[shard]) for shard in inside]
-            )
-            windows.append(images[torch.randperm(len(images), generator=generator)])
-        return torch.cat(windows)
+        return [shards[window_of == window].tolist() for window in window_of.unique()]

@@ -7,8 +7,9 @@ system call per image from then on.
 
 import json
 import os
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from stages.errors import InputError
 
 BLOCK = 512  # what a tar counts in
 LEVELS, META = b".levels.bin", b".meta.json"
-REMEDY = "`dvc checkout data/shards` or `dvc repro --force preprocess` restores it"
 
 
 class Meta(NamedTuple):
@@ -27,19 +27,38 @@ class Meta(NamedTuple):
     label: int | None
 
 
+class Tar(Protocol):
+    """Where a shard lies: `str` names it, `remedy` says what restores it."""
+
+    remedy: str
+
+    def check(self) -> None:
+        """InputError where it is known to be missing."""
+
+    def open(self) -> int:
+        """A descriptor to read it by."""
+
+
 class ShardFile:
     """A tar of images; opened when it is first read, and again after `close`.
 
     Args:
-        file: the tar.
+        tar: where it lies.
         count: images that it holds.
         image_bytes: H W C, of each.
     """
 
-    def __init__(self, file: Path, count: int, image_bytes: int) -> None:
-        self.file, self.count, self.image_bytes = file, count, image_bytes
+    def __init__(self, tar: Tar, count: int, image_bytes: int) -> None:
+        self.tar, self.count, self.image_bytes = tar, count, image_bytes
         self._descriptor: int | None = None
         self._places: NDArray[np.int64] | None = None  # (count, 3): levels, metadata, its length
+
+    @contextmanager
+    def stream(self) -> Iterator[BinaryIO]:
+        """The whole tar, from its beginning."""
+        with os.fdopen(os.dup(self._open()), "rb") as stream:
+            stream.seek(0)
+            yield stream
 
     def levels(self, index: int, into: NDArray[np.uint8]) -> None:
         """Reads the levels of an image, (H, W, C), into `into`, contiguous.
@@ -67,10 +86,7 @@ class ShardFile:
 
     def _open(self) -> int:
         if self._descriptor is None:
-            try:
-                self._descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                raise missing(self.file) from None
+            self._descriptor = self.tar.open()
         return self._descriptor
 
     def _place(self, index: int) -> tuple[int, int, int]:
@@ -101,7 +117,7 @@ class ShardFile:
             found += 1
         if found != self.count or levels is not None:
             held = f"{found} images" if levels is None or found < self.count else "more images"
-            raise InputError(f"shard {self.file} holds {held}, expected {self.count}; {REMEDY}")
+            raise self.wrong(f"holds {held}, expected {self.count}")
         return places
 
     def _member(self, position: int, suffix: bytes, index: int) -> int | None:
@@ -116,13 +132,12 @@ class ShardFile:
         except ValueError:
             raise self._damaged(f"no length at byte {position}") from None
 
+    def wrong(self, how: str) -> InputError:
+        """What is raised for a shard that is not as it should be."""
+        return InputError(f"shard {self.tar} {how}; {self.tar.remedy}")
+
     def _damaged(self, how: str) -> InputError:
-        return InputError(f"shard {self.file} is damaged ({how}); {REMEDY}")
-
-
-def missing(file: Path) -> InputError:
-    """What is raised for a shard that is not there."""
-    return InputError(f"shard {file} is missing; {REMEDY}")
+        return self.wrong(f"is damaged ({how})")
 
 
 def _padded(length: int) -> int:

@@ -9,6 +9,7 @@ lost its end is noticed.
 import hashlib
 import json
 import random
+import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -21,12 +22,20 @@ import torch
 import webdataset as wds
 from numpy.typing import NDArray
 from torch import Tensor
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from stages.ahead import Ahead
 from stages.errors import InputError
-from stages.shard_file import REMEDY, ShardFile, missing
+from stages.local_shard import LocalShard
+from stages.remote import Remote
+from stages.remote_shard import RemoteShard
+from stages.shard_cache import ShardCache
+from stages.shard_file import ShardFile, Tar
 
+COMING = 2  # shards fetched while one is read
 SPLITS = ("train", "valid", "test")
 MANIFEST = "dataset.json"
+SHARD_NAME = re.compile(r"[\w\-][\w\-.]*", re.ASCII)  # of no other folder
 
 
 @dataclass(frozen=True)
@@ -71,20 +80,40 @@ def write_shard(file: Path, records: Iterable[Record]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ShardSet:
-    """A folder of shards, as its dataset.json describes it."""
+    """Shards, as dataset.json describes them.
+
+    Attributes:
+        folder: of dataset.json and, unless they lie elsewhere, of the shards.
+        manifest: the content of dataset.json.
+        remote: where the shards lie, if not in the folder.
+    """
 
     folder: Path
     manifest: dict[str, Any]
+    remote: Remote | None = None
 
     @classmethod
     def open(cls, folder: Path) -> "ShardSet":
-        """Reads dataset.json; InputError where there is none."""
+        """Reads dataset.json; the shards lie beside it, or where GLOW_SHARDS says.
+
+        Raises:
+            InputError: there is no dataset.json, it names a shard as none is named, or
+                GLOW_SHARDS is no such place.
+        """
         try:
-            return cls(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"{folder} has no {MANIFEST}; `dvc repro preprocess` writes it"
             ) from None
+        for split in manifest["splits"].values():
+            for name in split["shards"]:
+                if not SHARD_NAME.fullmatch(name):
+                    raise InputError(
+                        f"{folder / MANIFEST} names a shard {name!r}, expected a name such as "
+                        "train-000000.tar; `dvc repro --force preprocess` writes it anew"
+                    )
+        return cls(folder, manifest, Remote.wanted())
 
     @property
     def image_size(self) -> int:
@@ -121,11 +150,12 @@ class ShardSet:
         Raises:
             InputError: a shard is missing, damaged, or has lost images.
         """
-        shards = list(self.manifest["splits"][split]["shards"].items())
+        shards = self.files(split)
         if epoch_seed is not None:
             random.Random(epoch_seed).shuffle(shards)
-        for name, about in shards:
-            yield from self._read(self.folder / split / name, int(about["count"]))
+        for shard in shards:
+            with closing(shard):
+                yield from self._read(shard)
 
     @property
     def image_bytes(self) -> int:
@@ -133,10 +163,9 @@ class ShardSet:
         return 3 * self.image_size**2
 
     def check(self, split: str) -> None:
-        """InputError where a shard is not there."""
+        """InputError where a shard is known to be missing."""
         for shard in self.files(split):
-            if not shard.file.is_file():
-                raise missing(shard.file)
+            shard.tar.check()
 
     def counts(self, split: str) -> list[int]:
         """Images in each shard of a split."""
@@ -144,11 +173,16 @@ class ShardSet:
 
     def files(self, split: str) -> list[ShardFile]:
         """The shards of a split, to read by position."""
-        names = self.manifest["splits"][split]["shards"]
-        return [
-            ShardFile(self.folder / split / name, count, self.image_bytes)
-            for name, count in zip(names, self.counts(split), strict=True)
-        ]
+        tars = zip(self._tars(split), self.counts(split), strict=True)
+        return [ShardFile(tar, count, self.image_bytes) for tar, count in tars]
+
+    def _tars(self, split: str) -> Iterator[Tar]:
+        cache = ShardCache.wanted()
+        for name, about in self.manifest["splits"][split]["shards"].items():
+            if self.remote is None:
+                yield LocalShard(self.folder / split / name)
+            else:
+                yield RemoteShard(self.remote, cache, f"{split}/{name}", str(about["sha256"]))
 
     def load(
         self, split: str, limit: int | None = None, *, device: torch.device | None = None
@@ -210,32 +244,33 @@ class ShardSet:
 
     def _shards(self, split: str, count: int) -> Iterator[tuple[int, ShardFile, int]]:
         """Shards with the first `count` images: number of the first, and how many to take."""
-        start = 0
-        for shard in self.files(split):
-            if start < count:
+        shards, start = self.files(split), 0
+        with closing(Ahead()) as ahead:
+            for number, shard in enumerate(shards):
+                if start >= count:
+                    break
+                coming = shards[number + 1 : number + 1 + COMING]
+                ahead.want([later.tar for later in coming if isinstance(later.tar, RemoteShard)])
                 with closing(shard):
                     yield start, shard, min(shard.count, count - start)
-            start += shard.count
+                start += shard.count
 
-    def _read(self, shard: Path, expected: int) -> Iterator[Sample]:
-        if not shard.is_file():
-            raise missing(shard)
+    def _read(self, shard: ShardFile) -> Iterator[Sample]:
         shape = (self.image_size, self.image_size, 3)
         found = 0
         try:
-            # every rank reads all of it: who trains on what is Batches' matter
-            for sample in wds.WebDataset(
-                str(shard), shardshuffle=False, empty_check=False, nodesplitter=None
-            ):
-                levels = np.frombuffer(bytearray(sample["levels.bin"]), np.uint8).reshape(shape)
-                meta = json.loads(sample["meta.json"])
-                found += 1
-                pixels = torch.from_numpy(levels).permute(2, 0, 1)
-                attributes = meta["attributes"]
-                for number, name in enumerate(self.classes):
-                    attributes[name] = number == meta["class"]
-                yield Sample(meta["name"], pixels, attributes)
+            with shard.stream() as stream:
+                source = {"url": str(shard.tar), "stream": stream}
+                for sample in group_by_keys(tar_file_expander([source])):
+                    raw = np.frombuffer(bytearray(sample["levels.bin"]), np.uint8)
+                    meta = json.loads(sample["meta.json"])
+                    found += 1
+                    pixels = torch.from_numpy(raw.reshape(shape)).permute(2, 0, 1)
+                    attributes = meta["attributes"]
+                    for number, name in enumerate(self.classes):
+                        attributes[name] = number == meta["class"]
+                    yield Sample(meta["name"], pixels, attributes)
         except (tarfile.TarError, ValueError, KeyError, EOFError) as error:
-            raise InputError(f"shard {shard} is damaged ({error}); {REMEDY}") from None
-        if found != expected:
-            raise InputError(f"shard {shard} holds {found} images, expected {expected}; {REMEDY}")
+            raise shard.wrong(f"is damaged ({error})") from None
+        if found != shard.count:
+            raise shard.wrong(f"holds {found} images, expected {shard.count}")

@@ -7,8 +7,10 @@ and workers; a process holds a few batches, whatever the size of the split.
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
-from itertools import count
+from multiprocessing import active_children
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +26,13 @@ PORTION_BYTES = 4 * 2**20  # that a worker hands over at once: each hand-over ta
 PORTIONS_AHEAD = 2  # of each worker
 
 
+class Wanted(NamedTuple):
+    """Of a worker: images by their numbers, and the shards to fetch meanwhile."""
+
+    images: NDArray[np.int64]
+    shards: list[int]
+
+
 class _Portions(Dataset[Tensor | Exception]):
     """What workers do: the numbers of images to their levels (n, H, W, C).
 
@@ -33,22 +42,32 @@ class _Portions(Dataset[Tensor | Exception]):
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
 
-    def __getitem__(self, images: NDArray[np.int64]) -> Tensor | Exception:
+    def __getitem__(self, wanted: Wanted) -> Tensor | Exception:
         try:
-            return torch.from_numpy(self.reader.read(images))
-        except (InputError, OSError) as error:
+            self.reader.fetch_ahead(wanted.shards)
+            return torch.from_numpy(self.reader.read(wanted.images))
+        except (InputError, StageError, OSError) as error:
             return error
 
 
 class StreamedLevels:
     """Batches read ahead by `workers` processes, or by this one where there are none.
 
-    Batches are asked for in the order of their steps; one out of turn, as the first after a
-    resume, begins a new stream there without reading what comes before.
+    They end before update number `end`, so that nothing is waited for that nobody needs. Batches
+    are asked for in the order of their steps; one out of turn, as the first after a resume, begins
+    a new stream there without reading what comes before.
     """
 
-    def __init__(self, reader: Reader, order: Order, device: torch.device, workers: int) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        order: Order,
+        device: torch.device,
+        workers: int,
+        end: int | None = None,
+    ) -> None:
         self.reader, self.order, self.device, self.workers = reader, order, device, workers
+        self.end = sys.maxsize if end is None else end
         self._stream: Iterator[Tensor] | None = None
         self._ahead: tuple[int, Tensor] | None = None
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -58,7 +77,7 @@ class StreamedLevels:
 
         Raises:
             InputError: a shard is missing, damaged, or has lost images.
-            StageError: a worker was killed.
+            StageError: a worker was killed, or a shard cannot be fetched or kept.
         """
         if self._ahead is None or self._ahead[0] != step:
             self.close()
@@ -69,7 +88,7 @@ class StreamedLevels:
             now = torch.cuda.current_stream(self.device)
             now.wait_stream(self._copies)
             levels.record_stream(now)
-        self._ahead = step + 1, self._next()
+        self._ahead = (step + 1, self._next()) if step + 1 < self.end else None
         return levels
 
     def close(self) -> None:
@@ -85,7 +104,7 @@ class StreamedLevels:
         loader = DataLoader(
             _Portions(self.reader),
             batch_size=None,
-            sampler=(self._images(start, steps) for start in count(first, steps)),
+            sampler=(self._wanted(start, steps) for start in range(first, self.end, steps)),
             num_workers=self.workers,
             prefetch_factor=PORTIONS_AHEAD if self.workers else None,
             pin_memory=self._copies is not None,
@@ -95,20 +114,27 @@ class StreamedLevels:
         )
         # torch's handler would raise wherever the training is when a worker dies; without it a
         # dead worker is found where its batch is missed
-        before = signal.getsignal(signal.SIGCHLD)
+        before, others = signal.getsignal(signal.SIGCHLD), active_children()
         portions = iter(loader)
         signal.signal(signal.SIGCHLD, before)
+        workers = [child for child in active_children() if child not in others]
         try:
             while True:
                 portion = _received(portions)
                 if isinstance(portion, Exception):
                     raise portion
                 yield from portion.split(size)
+        except (Exception, SystemExit):
+            for worker in workers:
+                worker.terminate()  # it may be waiting for a server
+            raise
         finally:
             del portions  # ends the workers, even while an error keeps this frame
 
-    def _images(self, start: int, steps: int) -> NDArray[np.int64]:
-        return torch.cat([self.order.part(start + step) for step in range(steps)]).numpy()
+    def _wanted(self, start: int, steps: int) -> Wanted:
+        end = min(start + steps, self.end)
+        images = torch.cat([self.order.part(step) for step in range(start, end)]).numpy()
+        return Wanted(images, self.order.shards_from(end - 1) if self.reader.fetches else [])
 
     def _next(self) -> Tensor:
         """(b, C, H, W) on the device, brought there beside what the device computes."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,8 @@ import typer
 from torch import Tensor
 
 from glow import Glow, GlowConfig, dequantize, save_glow
-from glow.parallel import rank, world_size
-from glow.trainer import NonFiniteLoss, TrainConfig, Trainer
+from glow.parallel import LostProcess, rank, world_size
+from glow.trainer import Batch, NonFiniteLoss, StepReport, TrainConfig, Trainer
 from stages import tracking
 from stages.batches import Batches
 from stages.checkpoints import Checkpoints
@@ -26,7 +27,7 @@ from stages.distributed import (
     wanted_processes,
 )
 from stages.errors import InputError, StageError, run
-from stages.interrupt import deferred, exit_on_signals
+from stages.interrupt import Interrupt, deferred, exit_on_signals
 from stages.labels import classes_of, labels_of
 from stages.launch import launch
 from stages.likelihood import measure
@@ -102,6 +103,22 @@ def new_trainer(
     return Trainer(glow, numbers, seed=seed, micro_batch=micro_batch(), graphs=graphs())
 
 
+def steps_of(
+    trainer: Trainer, batches: Batches, checkpoints: Checkpoints, interrupt: Interrupt
+) -> Iterator[StepReport]:
+    """The updates; where one cannot be made, a checkpoint of those before it is left."""
+
+    def batch_at(step: int) -> Batch:
+        with interrupt.waiting():
+            return batches(step)
+
+    try:
+        yield from trainer.train(batch_at, interrupt)
+    except (InputError, StageError, LostProcess, OSError, SystemExit):
+        checkpoints.save(trainer)
+        raise
+
+
 def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out: "Outs") -> None:
     """Trains to the end, or leaves a checkpoint to go on from."""
     name = fingerprint(seed, model, how, shards.checksum)
@@ -121,6 +138,7 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             device=device,
             flip=how.flip,
             shift=how.shift,
+            steps=how.steps,
         )
         valid, present = shards.load("valid", how.valid_images)
         labels = labels_of(config.classes, shards.attribute_names, present)
@@ -137,7 +155,7 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             report.dataset(shards.folder, shards.manifest)
             speed = Speed(config, batch_size=how.batch_size, step=trainer.step, device=device)
             try:
-                for step in trainer.train(batches, interrupt):
+                for step in steps_of(trainer, batches, checkpoints, interrupt):
                     curves.add(step)
                     advance(how.batch_size, f"{step.bits_per_dim:.3f} bits/dim")
                     if step.step % how.valid_every == 0 or step.step == how.steps:

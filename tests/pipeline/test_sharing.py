@@ -1,6 +1,5 @@
 """Outputs for other people: through an S3 server, and through a cache that clones share."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,9 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3  # type: ignore[import-untyped]
 import pytest
-from waiting import wait_for
+from servers import BUCKET, KEYS, s3_client, s3_server, without_account
 
 DVC_YAML = """
 stages:
@@ -30,8 +28,6 @@ stages:
     deps: [model]
     outs: [samples.txt]
 """
-BUCKET = "models"
-KEYS = ("testing", "testing secret")
 
 
 def call(folder: Path, *command: str) -> str:
@@ -56,10 +52,7 @@ def ran(output: str) -> list[str]:
 @pytest.fixture
 def built(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A committed project, built once, on a machine that knows no account."""
-    for variable in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("HOME", str(project.parent))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    without_account(monkeypatch, project.parent)
     (project / "dvc.yaml").write_text(DVC_YAML)
     dvc(project, "repro")
     git(project, "add", ".")
@@ -70,38 +63,13 @@ def built(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[str]:
     """The URL of an S3 server with one empty bucket."""
-    log = tmp_path / "s3.log"
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
-            stdout=stream,
-            stderr=stream,
-        )
+    server = s3_server(tmp_path / "s3.log")
     try:
-        running = re.compile(r"Running on (http://127\.0\.0\.1:\d+)")
-        wait_for(
-            lambda: running.search(log.read_text()) or server.poll() is not None,
-            "the S3 server listens",
-        )
-        found = running.search(log.read_text())
-        assert found, log.read_text()
-        client(found[1]).create_bucket(Bucket=BUCKET)
-        yield found[1]
+        server.start()
+        s3_client(server.url).create_bucket(Bucket=BUCKET)
+        yield server.url
     finally:
-        server.terminate()
-        server.wait(20)
-
-
-def client(url: str) -> "boto3.client":
-    """A client of the server that is not DVC's."""
-    key, secret = KEYS
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-    )
+        server.stop()
 
 
 def use(project: Path, url: str) -> None:
@@ -116,7 +84,7 @@ def use(project: Path, url: str) -> None:
 def test_what_is_pushed_to_s3_is_pulled_elsewhere(built: Path, s3: str, tmp_path: Path) -> None:
     use(built, s3)
     dvc(built, "push")
-    objects = client(s3).list_objects_v2(Bucket=BUCKET)["Contents"]
+    objects = s3_client(s3).list_objects_v2(Bucket=BUCKET)["Contents"]
     assert len(objects) == 3  # a folder and its two files; samples.txt is one of them
 
     elsewhere = tmp_path / "elsewhere"

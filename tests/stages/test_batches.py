@@ -141,7 +141,7 @@ def test_a_variable_that_is_no_number_is_named(
 @pytest.mark.usefixtures("streamed")
 def test_a_missing_shard_is_named_at_once(tmp_path: Path) -> None:
     shards = numbered(tmp_path)
-    shards.files("train")[2].file.unlink()
+    shards.files("train")[2].tar.file.unlink()
     with pytest.raises(InputError, match=r"train-000002.tar is missing; `dvc checkout"):
         open_batches(shards, classes=())
 
@@ -166,7 +166,7 @@ def test_a_damaged_shard_is_named_in_one_line(
 ) -> None:
     monkeypatch.setenv("GLOW_WORKERS", str(count))
     shards = numbered(tmp_path)
-    file = shards.files("train")[2].file
+    file = shards.files("train")[2].tar.file
     file.write_bytes(damage(kind, file.read_bytes()))
     with (
         closing(open_batches(shards, classes=())) as stream,

@@ -42,14 +42,27 @@ class Training:
         return cls(folder, shards)
 
     def start(
-        self, processes: int = 1, *, file_bytes: int | None = None, **env: str
+        self,
+        processes: int = 1,
+        *,
+        file_bytes: int | None = None,
+        log: Path | None = None,
+        **env: str,
     ) -> "subprocess.Popen[str]":
-        """The command; `file_bytes` is how large a file may become, as if the disk was full."""
+        """The command.
+
+        Args:
+            processes: of the training.
+            file_bytes: how large a file may become, as if the disk was full.
+            log: where it prints to, if not into the pipe of the process.
+            env: more of the environment.
+        """
 
         def limit() -> None:
             if file_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
 
+        stream = log.open("w") if log else subprocess.PIPE
         return subprocess.Popen(
             [sys.executable, "-m", "stages.train", str(self.shards), *OUTS],
             cwd=self.folder,
@@ -62,7 +75,7 @@ class Training:
             },
             preexec_fn=limit,
             text=True,
-            stdout=subprocess.PIPE,
+            stdout=stream,
             stderr=subprocess.STDOUT,
         )
 

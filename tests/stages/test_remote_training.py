@@ -1,0 +1,124 @@
+"""A training on a bucket learns what it would on local shards, also if the server is gone."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import test_evaluate
+from servers import KEYS, Server, s3_server, upload
+from training import Training
+from waiting import wait_for
+
+from stages.shards import MANIFEST, ShardSet
+
+LONG = {"train.steps": 120}
+
+pytestmark = [pytest.mark.slow, pytest.mark.server]
+
+
+@pytest.fixture
+def server(shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """An S3 server with the shards, of which a training keeps no more than one at a time."""
+    found = s3_server(tmp_path / "s3.log")
+    try:
+        begin(found, shards)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", found.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS[0])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS[1])
+        monkeypatch.setenv("GLOW_SHARD_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("GLOW_SHARD_CACHE_BYTES", "1")
+        monkeypatch.setenv("GLOW_WORKERS", "1")
+        yield found
+    finally:
+        found.stop()
+
+
+def begin(server: Server, shards: ShardSet) -> None:
+    """Starts it; its buckets are gone with the server of before."""
+    server.start()
+    upload(server.url, shards.folder, "shards")
+
+
+def remote(folder: Path, shards: ShardSet, **changes: object) -> Training:
+    """A training in a folder whose data/shards has nothing but dataset.json."""
+    training = Training.new(folder, folder / "shards", **changes)
+    training.shards.mkdir()
+    (training.shards / MANIFEST).write_text(json.dumps(shards.manifest))
+    return training
+
+
+def wait_until(said: str, log: Path, process: "subprocess.Popen[str]") -> None:
+    """A training has said something, and goes on."""
+    wait_for(lambda: said in log.read_text() or process.poll() is not None, said, 60)
+    assert process.poll() is None, log.read_text()
+
+
+WAITS = "waits for shard s3://models/shards/train"
+STREAM = {"GLOW_SHARDS": "s3://models/shards", "GLOW_CACHE_BYTES": "0"}
+
+
+def test_an_outage_is_waited_for_and_changes_nothing(
+    shards: ShardSet, server: Server, tmp_path: Path
+) -> None:
+    held = Training.new(tmp_path / "a", shards.folder, **LONG)
+    held.finish()
+    streamed, log = remote(tmp_path / "b", shards, **LONG), tmp_path / "log"
+    process = streamed.start(log=log, **STREAM)
+    streamed.wait_for(5, process)
+    server.stop()
+    wait_until(WAITS, log, process)
+    assert streamed.step() < LONG["train.steps"]
+    begin(server, shards)
+    assert process.wait(60) == 0, log.read_text()
+    assert "goes on: shard s3://models/shards/train" in log.read_text()
+    assert streamed.contents() == held.contents()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_outage_that_is_too_long_or_a_signal_in_it_leaves_a_checkpoint(
+    shards: ShardSet, server: Server, tmp_path: Path, processes: int
+) -> None:
+    held = Training.new(tmp_path / "a", shards.folder, **LONG)
+    held.finish(processes)
+    streamed, log = remote(tmp_path / "b", shards, **LONG), tmp_path / "log"
+
+    process = streamed.start(processes, log=log, GLOW_SHARD_RETRY_S="1", **STREAM)
+    streamed.wait_for(5, process)
+    server.stop()
+    assert process.wait(60) == 1, log.read_text()
+    (line,) = streamed.errors(log.read_text())
+    assert "could not be fetched for 1 s (GLOW_SHARD_RETRY_S)" in line
+    assert "Traceback" not in log.read_text()
+    first = streamed.step()
+    assert 0 < first < LONG["train.steps"]
+
+    begin(server, shards)
+    process = streamed.start(processes, log=log, **STREAM)
+    wait_until(f"goes on from step {first}", log, process)
+    server.stop()
+    wait_until(WAITS, log, process)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143, log.read_text()
+    assert time.monotonic() - began < 25
+    assert "Traceback" not in log.read_text()
+
+    begin(server, shards)
+    streamed.finish(processes, **STREAM)
+    assert streamed.contents() == held.contents()
+
+
+def test_two_processes_evaluate_every_image_of_a_bucket_once(
+    shards: ShardSet, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glow = test_evaluate.new_glow(shards)
+    (tmp_path / "local").mkdir()
+    expected, _ = test_evaluate.evaluated(tmp_path / "local", shards, glow, 0)
+    there = remote(tmp_path / "remote", shards)
+    monkeypatch.setenv("GLOW_SHARDS", STREAM["GLOW_SHARDS"])
+    found, _ = test_evaluate.evaluated(there.folder, ShardSet.open(there.shards), glow, 0, 2)
+    assert found == expected
