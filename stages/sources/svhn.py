@@ -40,7 +40,7 @@ def _part(part: str, stream: IO[bytes]) -> Part:
 SVHN = Publication(
     title="SVHN",
     credit=(
-        "The Street View House Numbers by Yuval Netzer, Tao Wang, Adam Coates, Alessandro "
+        "SVHN, the Street View House Numbers, by Yuval Netzer, Tao Wang, Adam Coates, Alessandro "
         "Bissacco, Bo Wu and Andrew Y. Ng, Stanford and Google, 2011 "
         "(http://ufldl.stanford.edu/housenumbers/), for non-commercial use only"
     ),
