@@ -8,9 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3  # type: ignore[import-untyped]
 import pytest
-from waiting import wait_for
+from s3_server import KEYS, client, s3_server
 
 DVC_YAML = """
 stages:
@@ -31,7 +30,6 @@ stages:
     outs: [samples.txt]
 """
 BUCKET = "models"
-KEYS = ("testing", "testing secret")
 
 
 def call(folder: Path, *command: str) -> str:
@@ -70,38 +68,8 @@ def built(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[str]:
     """The URL of an S3 server with one empty bucket."""
-    log = tmp_path / "s3.log"
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
-            stdout=stream,
-            stderr=stream,
-        )
-    try:
-        running = re.compile(r"Running on (http://127\.0\.0\.1:\d+)")
-        wait_for(
-            lambda: running.search(log.read_text()) or server.poll() is not None,
-            "the S3 server listens",
-        )
-        found = running.search(log.read_text())
-        assert found, log.read_text()
-        client(found[1]).create_bucket(Bucket=BUCKET)
-        yield found[1]
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def client(url: str) -> "boto3.client":
-    """A client of the server that is not DVC's."""
-    key, secret = KEYS
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-    )
+    with s3_server(tmp_path / "s3.log", BUCKET) as url:
+        yield url
 
 
 def use(project: Path, url: str) -> None:
