@@ -152,7 +152,7 @@ def web(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("name", ["celeba", "celeba_hq"])
+@pytest.mark.parametrize("name", ["folder", "celeba zip", "celeba_hq", "webdataset"])
 def test_a_web_server_that_lists(tmp_path: Path, web: str, name: str) -> None:
     write, make = FORMATS[name]
     write(tmp_path / "site")
