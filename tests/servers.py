@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,18 @@ def web_server(folder: Path, log: Path) -> Server:
 def s3_server(log: Path) -> Server:
     """An S3 server, whose buckets end with it."""
     return Server(log, ["moto.server", "-H", "127.0.0.1", "-p"])
+
+
+@contextmanager
+def bucket(log: Path) -> Iterator[str]:
+    """The URL of an S3 server with one empty bucket, BUCKET."""
+    server = s3_server(log)
+    try:
+        server.start()
+        s3_client(server.url).create_bucket(Bucket=BUCKET)
+        yield server.url
+    finally:
+        server.stop()
 
 
 def s3_client(url: str) -> Any:  # noqa: ANN401 - boto3 is untyped

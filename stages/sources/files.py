@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError
@@ -92,6 +93,8 @@ class Location:
         prefix = f"{self._system()[1].rstrip('/')}/"
         for name in self._ask("find"):
             relative = name.removeprefix(prefix)
+            if prefix.startswith("http"):
+                relative = unquote(relative)
             hidden = any(part.startswith(".") for part in relative.split("/"))
             if name.startswith(prefix) and not hidden:
                 yield relative

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ class Spot(NamedTuple):
 
     process: int
     descriptor: int
+    inode: int
     start: int
     size: int
 
@@ -20,11 +22,12 @@ class Spot(NamedTuple):
 class Scratch:
     """A file without a name, so that nothing is left of it however the process ends.
 
-    Other processes read it for as long as this one holds it. It lies where TMPDIR says.
+    Other processes read it for as long as this one holds this object. It lies where TMPDIR says.
     """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is held
+        self._holder = os.getpid(), self._file.fileno(), os.fstat(self._file.fileno()).st_ino
         self._end = 0
 
     def add(self, data: bytes) -> Spot:
@@ -37,7 +40,7 @@ class Scratch:
             self._file.write(data)
         except OSError as error:
             raise self._full(error) from None
-        spot = Spot(os.getpid(), self._file.fileno(), self._end, len(data))
+        spot = Spot(*self._holder, self._end, len(data))
         self._end += len(data)
         return spot
 
@@ -58,10 +61,10 @@ class Scratch:
 def read_spot(spot: Spot) -> bytes:
     """One image, in any process."""
     file = Path(f"/proc/{spot.process}/fd/{spot.descriptor}")
-    try:
-        with file.open("rb", buffering=0) as stream:
+    with suppress(OSError), file.open("rb", buffering=0) as stream:
+        if os.fstat(stream.fileno()).st_ino == spot.inode:  # else another file has this number
             return os.pread(stream.fileno(), spot.size, spot.start)
-    except FileNotFoundError:
-        raise InputError(
-            f"expected the process {spot.process} that listed the images, came none; start again"
-        ) from None
+    raise InputError(
+        f"expected the process {spot.process} to hold the images that it listed, came none; "
+        "list them again"
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import BUCKET, KEYS, s3_client, s3_server, without_account
+from servers import BUCKET, KEYS, bucket, s3_client, without_account
 
 DVC_YAML = """
 stages:
@@ -63,13 +63,8 @@ def built(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[str]:
     """The URL of an S3 server with one empty bucket."""
-    server = s3_server(tmp_path / "s3.log")
-    try:
-        server.start()
-        s3_client(server.url).create_bucket(Bucket=BUCKET)
-        yield server.url
-    finally:
-        server.stop()
+    with bucket(tmp_path / "s3.log") as url:
+        yield url
 
 
 def use(project: Path, url: str) -> None:

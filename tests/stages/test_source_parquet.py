@@ -102,8 +102,12 @@ def test_the_copy_of_the_images_has_no_name_and_goes(
     assert list(scratch.iterdir()) == []
     assert (pixels(rows, rows.entries()[1]) == picture(1)).all()
     assert first.process == os.getpid()
-    with pytest.raises(InputError, match=r"expected the process .* that listed the images"):
+    with pytest.raises(
+        InputError, match=r"expected the process .* to hold the images that it listed"
+    ):
         rows.read(Entry("a", place=first._replace(process=2**22 + 1)))
+    with pytest.raises(InputError, match="to hold the images that it listed"):
+        rows.read(Entry("a", place=first._replace(descriptor=0)))
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
