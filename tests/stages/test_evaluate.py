@@ -17,6 +17,7 @@ from glow import Glow, GlowConfig, dequantize, save_glow
 from stages.likelihood import Likelihood, measure
 from stages.shards import ShardSet
 
+CHANGES = {"evaluate.n_dequantizations": 4, "evaluate.batch_size": 4}
 OUTS = ["results/evaluate.json", "results/likelihoods.csv", "results/evaluate"]
 
 
@@ -41,8 +42,7 @@ def evaluated(
 ) -> tuple[dict, str]:
     save_glow(glow, folder / "model", about={"fingerprint": "0" * 16})
     save_glow(glow, folder / "model" / "raw", about={"fingerprint": "0" * 16})
-    changes = {"evaluate.n_dequantizations": 4, "evaluate.batch_size": 4}
-    params = tiny(**{**SMALL, **changes}).model_dump()
+    params = tiny(**SMALL, **CHANGES).model_dump()
     with (folder / "params.yaml").open("w") as stream:
         YAML().dump(params, stream)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
