@@ -377,6 +377,18 @@ def test_what_is_read_stays_and_what_was_read_longest_ago_goes(tmp_path: Path) -
     assert {file.stem for file in tmp_path.glob("*.tar")} == {"third", "fourth"}
 
 
+def test_what_is_read_may_be_too_much_and_goes_afterwards(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 150)
+    opened = [cache.open(name, put(b"1" * 100)) for name in ("first", "second")]
+    cache.fetch("third", put(b"3" * 100))  # ahead of time, and there is no room
+    assert {file.stem for file in tmp_path.glob("*.tar")} == {"first", "second"}
+    assert not list(tmp_path.glob("*.partial"))
+    for descriptor in opened:
+        os.close(descriptor)
+    cache.trim()
+    assert {file.stem for file in tmp_path.glob("*.tar")} == {"second"}
+
+
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "a.partial").write_bytes(b"half")
     (tmp_path / "b.partial").write_bytes(b"half" * 100)
