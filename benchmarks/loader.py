@@ -2,16 +2,21 @@
 
 Reading one sample after another as webdataset does; a whole split by position; batches that are
 held or streamed, flipped and shifted as CIFAR-10's; and the trainer of params.yaml on either. On
-synthetic shards in a temporary folder, so read from the operating system's cache. Interleaved
-rounds; every number is the median over them.
+synthetic shards in a temporary folder, so read from the operating system's cache; those that are
+fetched come from a web server on the same machine, whose cores it needs too, in four windows into
+a cache of two, so that every epoch fetches every shard. Interleaved rounds; every number is the
+median over them.
 
     python benchmarks/loader.py
 """
 
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +30,7 @@ from rounds import Contestant, seconds
 from glow import Glow, GlowConfig, dequantize
 from glow.trainer import TrainConfig, Trainer
 from stages.batches import Batches
+from stages.order import WINDOW_BYTES
 from stages.outputs import write_json
 from stages.params import load_params
 from stages.shards import MANIFEST, Record, ShardSet, write_shard
@@ -35,6 +41,8 @@ SEED = 0
 SIDES = [32, 64]
 HELD = "held, moved"
 TRAINED = "trained on held"
+FETCHED = "fetched by 1 workers, moved"
+WINDOWS = 4  # of a split that is fetched
 
 
 def write_shards(folder: Path, n_images: int, side: int) -> None:
@@ -74,11 +82,13 @@ def whole_split(folder: Path) -> Callable[[], object]:
 
 
 def open_batches(folder: Path, batch_size: int, workers: int | None) -> Batches:
-    """Held, or streamed by so many workers."""
+    """Held, or streamed by so many workers, or fetched where GLOW_SHARDS is set."""
+    shards = ShardSet.open(folder)
+    split = shards.count("train") * shards.image_bytes
     os.environ["GLOW_CACHE_BYTES"] = str(10**12) if workers is None else "0"
     os.environ["GLOW_WORKERS"] = str(workers or 0)
     return Batches.load(
-        ShardSet.open(folder),
+        shards,
         batch_size,
         seed=SEED,
         rank=0,
@@ -86,6 +96,7 @@ def open_batches(folder: Path, batch_size: int, workers: int | None) -> Batches:
         device=report.device(),
         flip=True,
         shift=0.1,
+        window_bytes=-(-split // WINDOWS) if shards.remote else WINDOW_BYTES,
     )
 
 
@@ -100,6 +111,38 @@ def an_epoch(folder: Path, batch_size: int, workers: int | None) -> Callable[[],
             batches(next(steps))
 
     return work
+
+
+def fetch_from(url: str, folder: Path, kept: Path) -> None:
+    """Sets where shards are fetched from, and that half of them are kept."""
+    size = sum(file.stat().st_size for file in (folder / "train").iterdir())
+    os.environ["GLOW_SHARDS"] = url
+    os.environ["GLOW_SHARD_CACHE"] = str(kept)
+    os.environ["GLOW_SHARD_CACHE_BYTES"] = str(2 * size // WINDOWS + size // 100)
+
+
+def a_fetched_epoch(folder: Path, batch_size: int, url: str, kept: Path) -> Callable[[], object]:
+    """As `an_epoch` of a worker, of shards on a server."""
+    fetch_from(url, folder, kept)
+    return an_epoch(folder, batch_size, 1)
+
+
+def training_on_fetched(folder: Path, url: str, kept: Path) -> Callable[[], object]:
+    """As `training`, on shards on a server."""
+    fetch_from(url, folder, kept)
+    return training(folder, 1)
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """Python's own, in a process; its URL."""
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    with subprocess.Popen(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{server.stdout.readline().split(' port ')[1].split()[0]}"
+        server.terminate()
 
 
 def training(folder: Path, workers: int | None) -> Callable[[], object]:
@@ -120,7 +163,7 @@ def training(folder: Path, workers: int | None) -> Callable[[], object]:
 def measure(n_images: int, side: int, rounds: int) -> report.Rows:
     """A row for every way to read, at one size."""
     batch_size = load_params().train.batch_size
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, web_server(Path(name)) as url:
         folder = Path(name)
         write_shards(folder, n_images, side)
         epoch = {"folder": folder, "batch_size": batch_size}
@@ -134,6 +177,12 @@ def measure(n_images: int, side: int, rounds: int) -> report.Rows:
             Contestant(HELD, an_epoch, {**epoch, "workers": None}),
             Contestant(TRAINED, training, {"folder": folder, "workers": None}),
             Contestant("trained on a stream", training, {"folder": folder, "workers": 1}),
+            Contestant(FETCHED, a_fetched_epoch, {**epoch, "url": url, "kept": folder / "a"}),
+            Contestant(
+                "trained on fetched",
+                training_on_fetched,
+                {"folder": folder, "url": url, "kept": folder / "b"},
+            ),
         ]
         times = seconds(contestants, rounds, f"{side}x{side}")
     rates = {

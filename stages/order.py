@@ -86,7 +86,7 @@ class Order:
         while last >= 0:
             number += 1
             last -= sum(self.counts[shard] for shard in here[number])
-        return [*here[number], *[*here, *there][number + 1]]
+        return list(dict.fromkeys([*here[number], *[*here, *there][number + 1]]))
 
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)

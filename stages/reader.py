@@ -29,7 +29,7 @@ class Reader:
         self.files = shards.files(split)
         self._ends = np.cumsum(shards.counts(split))
         self._open: OrderedDict[int, ShardFile] = OrderedDict()
-        self._remote, self._ahead = shards.remote, Ahead()
+        self._remote, self._cache, self._ahead = shards.remote, shards.cache, Ahead()
         self.fetches = shards.remote is not None
 
     def read(self, images: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -47,6 +47,7 @@ class Reader:
             shard.levels(int(images[row] - self._ends[number]) + shard.count, levels[row])
         if self.fetches:
             self._close_files()
+            self._cache.trim()
         return levels
 
     def fetch_ahead(self, shards: list[int]) -> None:

@@ -86,9 +86,9 @@ class Remote:
             except OSError as error:
                 if error.errno in OF_THE_DISK:
                     raise
-                why = _words(error)
+                why = self._words(error)
             except Exception as error:  # of aiohttp, of botocore: kinds that fsspec does not hide
-                why = _words(error)
+                why = self._words(error)
             else:
                 break
             passed = time.monotonic() - began
@@ -126,10 +126,12 @@ class Remote:
             ) from None
         except PermissionError as error:
             raise InputError(
-                f"shard {there} is refused: {_words(error)}; expected credentials for it"
+                f"shard {there} is refused: {self._words(error)}; expected credentials for it"
             ) from None
         except ssl.CertificateError as error:
-            raise InputError(f"shard {there}: no valid certificate: {_words(error)}") from None
+            raise InputError(
+                f"shard {there}: no valid certificate: {self._words(error)}"
+            ) from None
         except Exception as error:
             status = getattr(error, "status", None)
             if isinstance(status, int) and 400 <= status < 500 and status not in TEMPORARY:
@@ -137,6 +139,11 @@ class Remote:
                     f"shard {there} is refused with status {status}; see {VARIABLE}"
                 ) from None
             raise
+
+    def _words(self, error: Exception) -> str:
+        """In one line, without a password; some errors of aiohttp have no words."""
+        said = " ".join(str(error).split()) or type(error).__name__
+        return said.replace(self.url, str(self))
 
     def _connected(self) -> Any:  # noqa: ANN401 - fsspec is untyped
         """The file system of this process; connections of a process are not its children's."""
@@ -178,11 +185,6 @@ def _http() -> Any:  # noqa: ANN401
 
 async def _end_session(files: Any) -> None:  # noqa: ANN401
     await (await files.set_session()).close()
-
-
-def _words(error: Exception) -> str:
-    """In one line; some errors of aiohttp have no words."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _say(line: str) -> None:

@@ -24,8 +24,7 @@ Fetch = Callable[[Path], None]
 class ShardCache:
     """Files by key, of `max_bytes` together.
 
-    Beyond the bound there may be what is being read or fetched at the moment, a shard or two per
-    process.
+    Beyond the bound there may be what is being read at the moment, a file per process.
     """
 
     folder: Path
@@ -49,7 +48,7 @@ class ShardCache:
         Raises:
             StageError: it cannot be kept, for the disk is full or not ours.
         """
-        with self._kept():
+        with self._or_told():
             while True:
                 descriptor = self._found(key)
                 if descriptor is None:
@@ -60,10 +59,16 @@ class ShardCache:
     def fetch(self, key: str, fetch: Fetch) -> None:
         """Sees to it that the file is here, unless another process is at it; raises as `open`."""
         if not self.has(key):
-            with self._kept():
+            with self._or_told():
                 descriptor = self._fetched(key, fetch, wait=False)
             if descriptor is not None:
                 os.close(descriptor)
+
+    def trim(self) -> None:
+        """Brings the files within the bound, where some were read that are not any more."""
+        if self.folder.is_dir():
+            with self._or_told():
+                self._make_room()
 
     def has(self, key: str) -> bool:
         """Whether the file is here."""
@@ -84,7 +89,10 @@ class ShardCache:
         return descriptor
 
     def _fetched(self, key: str, fetch: Fetch, *, wait: bool) -> int | None:
-        """A descriptor of the file; None where another process has fetched it, or does."""
+        """A descriptor of the file; None where another process has fetched it.
+
+        Without `wait`, also where another process is at it, or there is no room for it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / f"{key}.partial"
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -95,7 +103,8 @@ class ShardCache:
             if not self.has(key):
                 fetch(unfinished)
                 os.fsync(descriptor)
-                self._make_room(unfinished)
+                if not self._make_room(unfinished) and not wait:
+                    return None
                 unfinished.rename(self._file(key))
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
                 mine = True
@@ -107,8 +116,8 @@ class ShardCache:
                     unfinished.unlink()
                 os.close(descriptor)
 
-    def _make_room(self, newest: Path) -> None:
-        """Removes files, but `newest`, until all together are within the bound."""
+    def _make_room(self, newest: Path | None = None) -> bool:
+        """Removes files, but `newest`, until all are within the bound; whether they are."""
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = []
@@ -121,9 +130,10 @@ class ShardCache:
             total = sum(size for _, size, _ in found)
             for _, size, file in sorted(found):
                 if total <= self.max_bytes:
-                    return
+                    break
                 if file.suffix in (".tar", ".partial") and file != newest and _removed(file):
                     total -= size
+            return total <= self.max_bytes
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.tar"
@@ -135,7 +145,7 @@ class ShardCache:
             return None
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
+    def _or_told(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -176,8 +176,13 @@ class ShardSet:
         tars = zip(self._tars(split), self.counts(split), strict=True)
         return [ShardFile(tar, count, self.image_bytes) for tar, count in tars]
 
+    @property
+    def cache(self) -> ShardCache:
+        """Of shards that lie elsewhere."""
+        return ShardCache.wanted()
+
     def _tars(self, split: str) -> Iterator[Tar]:
-        cache = ShardCache.wanted()
+        cache = self.cache
         for name, about in self.manifest["splits"][split]["shards"].items():
             if self.remote is None:
                 yield LocalShard(self.folder / split / name)
@@ -254,6 +259,8 @@ class ShardSet:
                 with closing(shard):
                     yield start, shard, min(shard.count, count - start)
                 start += shard.count
+        if self.remote is not None:
+            self.cache.trim()
 
     def _read(self, shard: ShardFile) -> Iterator[Sample]:
         shape = (self.image_size, self.image_size, 3)

@@ -21,6 +21,7 @@ from stages.shards import ShardSet
 
 SCORES = ["bits_per_dim", "corrected_bits", "typicality", "norm", "norm_1", "norm_2"]
 TABLES = ["results/likelihoods.csv", "results/scores.csv"]
+CHANGES = {"evaluate.n_dequantizations": 4, "evaluate.batch_size": 4}
 OUTS = ["results/evaluate.json", *TABLES, "results/evaluate"]
 
 
@@ -45,8 +46,7 @@ def evaluated(
 ) -> tuple[dict, str]:
     save_glow(glow, folder / "model", about={"fingerprint": "0" * 16})
     save_glow(glow, folder / "model" / "raw", about={"fingerprint": "0" * 16})
-    changes = {"evaluate.n_dequantizations": 4, "evaluate.batch_size": 4}
-    params = tiny(**{**SMALL, **changes}).model_dump()
+    params = tiny(**SMALL, **CHANGES).model_dump()
     with (folder / "params.yaml").open("w") as stream:
         YAML().dump(params, stream)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

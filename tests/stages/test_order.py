@@ -1,5 +1,7 @@
 """The order of an epoch: every image once, within windows, the same for any number of ranks."""
 
+import itertools
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,25 @@ def test_a_window_holds_whole_shards_and_little_more_than_it_should(
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     orders = [Order([9, 9, 9], 9, 3, seed).epoch(epoch) for seed in (0, 1) for epoch in (0, 1)]
     assert len({tuple(order.tolist()) for order in orders}) == 4
+
+
+@given(counts=counts_of_shards, window=st.integers(1, 100), step=st.integers(0, 40))
+def test_the_shards_from_a_step_on_are_those_of_what_is_left_of_two_windows(
+    counts: list[int], window: int, step: int
+) -> None:
+    order = Order(counts, window, batch_size=2, seed=1)
+    if order.steps_per_epoch == 0:
+        return
+    epoch, index = divmod(step, order.steps_per_epoch)
+    shard_of = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    before, after = (shard_of[order.epoch(epoch + more)].tolist() for more in (0, 1))
+    last = 2 * index + 1
+    found = order.shards_from(step)
+    assert len(set(found)) == len(found)
+    run = list(itertools.takewhile(lambda shard: shard in found, [*before, *after][last:]))
+    assert run
+    assert set(found) <= {*before[:last], *run}
+    assert len(run) == len([*before, *after][last:]) or sum(counts) > window
 
 
 @given(

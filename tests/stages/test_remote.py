@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -265,6 +266,51 @@ def test_a_server_that_is_gone_is_tried_for_as_long_as_is_said(
     assert "waits for shard http" in capfd.readouterr().err
 
 
+@pytest.fixture
+def answers() -> Iterator[list[int]]:
+    """What a server answers, one status after another; its port comes first."""
+    wanted: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(wanted.pop(0))
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"body")
+
+        def log_message(self, *_arguments: object) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        wanted.append(server.server_port)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield wanted
+        server.shutdown()
+        thread.join()
+
+
+def test_an_overloaded_server_is_asked_again(answers: list[int], tmp_path: Path) -> None:
+    there = Remote(f"http://127.0.0.1:{answers.pop()}", 60)
+    answers += [503, 429, 200]
+    there.fetch("a.tar", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"body"
+    there.close()
+
+
+@pytest.mark.parametrize("status", [401, 403, 410])
+def test_a_server_that_refuses_is_not_asked_again(
+    answers: list[int], tmp_path: Path, status: int
+) -> None:
+    there = Remote(f"http://127.0.0.1:{answers.pop()}", 60)
+    answers.append(status)
+    with pytest.raises(
+        InputError, match=rf"^shard http\S+/a.tar is refused with status {status};"
+    ):
+        there.fetch("a.tar", tmp_path / "a")
+    there.close()
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "s3://bucket"])
 def test_a_server_that_says_nothing_is_not_waited_for_for_ever(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
@@ -329,6 +375,18 @@ def test_what_is_read_stays_and_what_was_read_longest_ago_goes(tmp_path: Path) -
     os.close(cache.open("third", put(b"")))
     os.close(cache.open("fourth", put(b"4" * 100)))
     assert {file.stem for file in tmp_path.glob("*.tar")} == {"third", "fourth"}
+
+
+def test_what_is_read_may_be_too_much_and_goes_afterwards(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 150)
+    opened = [cache.open(name, put(b"1" * 100)) for name in ("first", "second")]
+    cache.fetch("third", put(b"3" * 100))  # ahead of time, and there is no room
+    assert {file.stem for file in tmp_path.glob("*.tar")} == {"first", "second"}
+    assert not list(tmp_path.glob("*.partial"))
+    for descriptor in opened:
+        os.close(descriptor)
+    cache.trim()
+    assert {file.stem for file in tmp_path.glob("*.tar")} == {"second"}
 
 
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:

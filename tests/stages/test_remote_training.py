@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import test_evaluate
 from servers import KEYS, Server, s3_server, upload
+from tiny import SMALL, tiny
 from training import Training
 from waiting import wait_for
 
-from stages.shards import MANIFEST, ShardSet
+from stages.evaluate import Split, evaluate
+from stages.shards import MANIFEST, SPLITS, ShardSet
 
-LONG = {"train.steps": 120}
+LONG = {"train.steps": 120, "train.checkpoint_minutes": 100.0}  # one where it ends
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -61,43 +63,47 @@ WAITS = "waits for shard s3://models/shards/train"
 STREAM = {"GLOW_SHARDS": "s3://models/shards", "GLOW_CACHE_BYTES": "0"}
 
 
+@pytest.fixture(scope="module")
+def held(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What is learnt on local shards."""
+    training = Training.new(tmp_path_factory.mktemp("held") / "a", shards.folder, **LONG)
+    training.finish()
+    return training.contents()
+
+
+def wait_until_it_trains(server: Server, process: "subprocess.Popen[str]") -> None:
+    """More is fetched than can be read ahead of the first step."""
+
+    def trains() -> bool:
+        return server.log.read_text().count("GET /models/shards/train/") > 16
+
+    wait_for(lambda: trains() or process.poll() is not None, "it trains", 60)
+    assert process.poll() is None
+
+
 def test_an_outage_is_waited_for_and_changes_nothing(
-    shards: ShardSet, server: Server, tmp_path: Path
+    shards: ShardSet, server: Server, held: dict[str, bytes], tmp_path: Path
 ) -> None:
-    held = Training.new(tmp_path / "a", shards.folder, **LONG)
-    held.finish()
-    streamed, log = remote(tmp_path / "b", shards, **LONG), tmp_path / "log"
+    streamed, log = remote(tmp_path / "a", shards, **LONG), tmp_path / "log"
     process = streamed.start(log=log, **STREAM)
-    streamed.wait_for(5, process)
+    wait_until_it_trains(server, process)
     server.stop()
     wait_until(WAITS, log, process)
-    assert streamed.step() < LONG["train.steps"]
     begin(server, shards)
     assert process.wait(60) == 0, log.read_text()
     assert "goes on: shard s3://models/shards/train" in log.read_text()
-    assert streamed.contents() == held.contents()
+    assert streamed.contents() == held
 
 
-@pytest.mark.parametrize("processes", [1, 2])
 def test_an_outage_that_is_too_long_or_a_signal_in_it_leaves_a_checkpoint(
-    shards: ShardSet, server: Server, tmp_path: Path, processes: int
+    shards: ShardSet, server: Server, held: dict[str, bytes], tmp_path: Path
 ) -> None:
-    held = Training.new(tmp_path / "a", shards.folder, **LONG)
-    held.finish(processes)
-    streamed, log = remote(tmp_path / "b", shards, **LONG), tmp_path / "log"
-
-    process = streamed.start(processes, log=log, GLOW_SHARD_RETRY_S="1", **STREAM)
-    streamed.wait_for(5, process)
-    server.stop()
-    assert process.wait(60) == 1, log.read_text()
-    (line,) = streamed.errors(log.read_text())
-    assert "could not be fetched for 1 s (GLOW_SHARD_RETRY_S)" in line
-    assert "Traceback" not in log.read_text()
+    streamed, log = remote(tmp_path / "a", shards, **LONG), tmp_path / "log"
+    too_long(streamed, server, log, processes=1)
     first = streamed.step()
-    assert 0 < first < LONG["train.steps"]
 
     begin(server, shards)
-    process = streamed.start(processes, log=log, **STREAM)
+    process = streamed.start(log=log, **STREAM)
     wait_until(f"goes on from step {first}", log, process)
     server.stop()
     wait_until(WAITS, log, process)
@@ -106,19 +112,41 @@ def test_an_outage_that_is_too_long_or_a_signal_in_it_leaves_a_checkpoint(
     assert process.wait(60) == 143, log.read_text()
     assert time.monotonic() - began < 25
     assert "Traceback" not in log.read_text()
+    assert first <= streamed.step() < LONG["train.steps"]
 
     begin(server, shards)
-    streamed.finish(processes, **STREAM)
-    assert streamed.contents() == held.contents()
+    streamed.finish(**STREAM)
+    assert streamed.contents() == held
+
+
+def test_the_first_of_two_processes_leaves_a_checkpoint_whichever_waits_too_long(
+    shards: ShardSet, server: Server, tmp_path: Path
+) -> None:
+    streamed = remote(tmp_path / "a", shards, **LONG)
+    too_long(streamed, server, tmp_path / "log", processes=2)
+
+
+def too_long(streamed: Training, server: Server, log: Path, processes: int) -> None:
+    process = streamed.start(processes, log=log, GLOW_SHARD_RETRY_S="1", **STREAM)
+    wait_until_it_trains(server, process)
+    server.stop()
+    assert process.wait(60) == 1, log.read_text()
+    (line,) = streamed.errors(log.read_text())
+    assert "could not be fetched for 1 s (GLOW_SHARD_RETRY_S)" in line
+    assert "Traceback" not in log.read_text()
+    assert 0 < streamed.step() < LONG["train.steps"]
 
 
 def test_two_processes_evaluate_every_image_of_a_bucket_once(
     shards: ShardSet, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     glow = test_evaluate.new_glow(shards)
-    (tmp_path / "local").mkdir()
-    expected, _ = test_evaluate.evaluated(tmp_path / "local", shards, glow, 0)
+    how = tiny(**SMALL, **test_evaluate.CHANGES).evaluate
+    splits = {name: Split.load(shards, name, how.train_images, glow) for name in SPLITS}
+    expected, _ = evaluate(glow, glow, splits, how, seed=0)
     there = remote(tmp_path / "remote", shards)
     monkeypatch.setenv("GLOW_SHARDS", STREAM["GLOW_SHARDS"])
     found, _ = test_evaluate.evaluated(there.folder, ShardSet.open(there.shards), glow, 0, 2)
-    assert found == expected
+    for split in SPLITS:
+        assert found[split] == expected[split]
+        assert found[split]["n_images"] == shards.count(split)
