@@ -85,7 +85,13 @@ class Location:
     def part(self, start: int, length: int) -> bytes:
         """So many bytes from there; fewer where the file ends. One request to a store."""
         if self.is_remote:
-            return self._ask("cat_file", start=start, end=start + length)
+            data: bytes = self._ask("cat_file", start=start, end=start + length)
+            if len(data) > length:
+                raise InputError(
+                    f"{self}: expected a server that sends parts of a file (Range), came one that "
+                    "sends all of it; copy the data set to a disk"
+                )
+            return data
         with self.local.open("rb") as stream:
             return os.pread(stream.fileno(), length, start)
 

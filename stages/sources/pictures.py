@@ -1,6 +1,8 @@
 """From an encoded image, wherever it was, to the square of pixels that preprocess takes."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
@@ -50,17 +52,33 @@ def fetched(location: Location) -> bytes:
         UnreadableImage: it is empty, or larger than any image.
         InputError: it is gone; that is no damaged image, and is not to be skipped.
     """
-    try:
+    with _listed(location):
         if not location.is_remote:
             check_size(location.local.stat().st_size)
         data = location.read()
-    except FileNotFoundError:
-        raise InputError(
-            f"{location}: expected the image that was listed, came no such file; "
-            "start again once nobody changes the data set"
-        ) from None
     check_size(len(data))
     return data
+
+
+def fetched_part(location: Location, start: int, size: int) -> bytes:
+    """So many bytes of a file that was listed; raises as `fetched` does."""
+    check_size(size)
+    with _listed(location):
+        data = location.part(start, size)
+    if len(data) != size:
+        raise UnreadableImage(f"expected {size} bytes in {location}, came {len(data)}")
+    return data
+
+
+@contextmanager
+def _listed(location: Location) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(
+            f"{location}: expected the images that were listed, came no such file; "
+            "start again once nobody changes the data set"
+        ) from None
 
 
 def check_size(n_bytes: int) -> None:

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.facts import Facts, class_names
 from stages.sources.files import Location
-from stages.sources.pictures import SUFFIXES, check_size, cropped, decoded_bytes, raw
+from stages.sources.pictures import SUFFIXES, cropped, decoded_bytes, fetched_part, raw
 from stages.sources.source import Entry, RawImage
 from stages.sources.split_names import splits_by_name
 from stages.sources.tar_samples import Member, Sample, samples
@@ -67,10 +66,7 @@ class WebdatasetSource:
     def read(self, entry: Entry) -> RawImage:
         """Decodes one image; raises UnreadableImage."""
         shard, start, size = entry.place
-        check_size(size)
-        data = (self._root / shard).part(start, size)
-        if len(data) != size:
-            raise UnreadableImage(f"expected {size} bytes in {shard}, came {len(data)}")
+        data = fetched_part(self._root / shard, start, size)
         image = cropped(decoded_bytes(data), self.params.crop)
         return raw(image, self.image_size, entry.attributes)
 

@@ -131,7 +131,9 @@ def test_an_image_that_went_since_is_not_skipped() -> None:
     images = FolderSource(folder("memory://gone"), 8)
     entries = images.entries()
     store.rm("/gone/a.png")
-    with pytest.raises(InputError, match="expected the image that was listed, came no such file"):
+    with pytest.raises(
+        InputError, match="expected the images that were listed, came no such file"
+    ):
         images.read(entries[0])
 
 
@@ -151,13 +153,22 @@ def web(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("name", ["folder", "celeba zip", "celeba_hq", "webdataset"])
+@pytest.mark.parametrize("name", ["folder", "celeba", "celeba_hq"])
 def test_a_web_server_that_lists(tmp_path: Path, web: str, name: str) -> None:
     write, make = FORMATS[name]
     write(tmp_path / "site")
     assert_same(make(folder(tmp_path / "site")), make(folder(web)))
     with pytest.raises(InputError, match="came no"):
         make(folder(f"{web}/none")).entries()
+
+
+@pytest.mark.parametrize("name", ["celeba zip", "webdataset"])
+def test_a_web_server_that_sends_no_parts(tmp_path: Path, web: str, name: str) -> None:
+    write, make = FORMATS[name]
+    write(tmp_path / "site")
+    images = make(folder(web))
+    with pytest.raises(InputError, match=r"[Rr]ange"):
+        [images.read(entry) for entry in images.entries()]
 
 
 @pytest.mark.parametrize(

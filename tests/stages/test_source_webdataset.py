@@ -169,7 +169,7 @@ def test_damaged_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         shards.read(entries["a.tar/0"])
     monkeypatch.undo()
     shard.write_bytes(shard.read_bytes()[: entries["a.tar/5"].place[1] + 9])
-    with pytest.raises(UnreadableImage, match=r"expected \d+ bytes in a.tar, came 9"):
+    with pytest.raises(UnreadableImage, match=r"expected \d+ bytes in .*a.tar, came 9"):
         shards.read(entries["a.tar/5"])
     with pytest.raises(InputError, match="came a damaged or foreign one"):
         shards.entries()
