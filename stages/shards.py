@@ -26,7 +26,7 @@ from stages.errors import InputError
 from stages.shard_file import REMEDY, ShardFile, missing
 
 SPLITS = ("train", "valid", "test")
-MANIFEST = "dataset.json"
+MANIFEST, DUPLICATES, FIGURES = "dataset.json", "duplicates.csv", "figures"
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,11 @@ class ShardSet:
             random.Random(epoch_seed).shuffle(shards)
         for name, about in shards:
             yield from self._read(self.folder / split / name, int(about["count"]))
+
+    def papers(self) -> list[Path]:
+        """What is said about the images beside the shards: files, and a folder of pictures."""
+        files = [self.folder / name for name in (MANIFEST, DUPLICATES, FIGURES)]
+        return [file for file in files if file.exists()]
 
     @property
     def image_bytes(self) -> int:
