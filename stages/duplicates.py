@@ -7,11 +7,11 @@ second matters for drawings and icons, of which very many share a hash.
 Near ones are found by banding: the hash is cut into 6 blocks, of which 4 different bits leave 2
 untouched. So for each of the 15 pairs of blocks the images are sorted by these bits, and by
 brightness where they are equal, and each is compared with the WINDOW images after it that have
-the same bits. That takes some seconds for a million images, whatever they are; a pair is missed
-where more than WINDOW images of nearly the same brightness share all 15.
+the same bits. That takes seconds for a million images, a minute where all of them are alike; a
+pair is missed where more than WINDOW images of about its brightness share its bits each time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -19,18 +19,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 MAX_BITS, MAX_COLOR = 4, 3
-BLOCKS, UNTOUCHED, WINDOW = 6, 2, 64
+BLOCKS, UNTOUCHED, WINDOW = 6, 2, 16
 CHUNK = 100_000  # pairs whose colors are compared at a time
 KINDS = ("identical", "near")
-COLUMNS = ["image", "twin", "kind", "bits", "color"]
+KIND, BITS, COLOR, TWIN = 48, 40, 32, 0  # places in a score, of which the least is the best
+NONE = np.uint64(2**64 - 1)
 
-Pairs = NDArray[np.int64]  # (P, 2)
+Numbers = NDArray[np.int64]
 
 
 def find_duplicates(looks: NDArray[np.void], splits: NDArray[np.uint8]) -> pd.DataFrame:
     """Who has a twin: in each split up to its own, the image most like it.
 
-    An image is told once of several that are identical within a split.
+    Within a split an image is told once of several that are identical.
 
     Args:
         looks: of the images, (N,), dtype LOOK.
@@ -40,19 +41,16 @@ def find_duplicates(looks: NDArray[np.void], splits: NDArray[np.uint8]) -> pd.Da
         A row per image and split of its twin: the number of the image, of its twin, which of
         KINDS they are, and how many bits and how much color lie between them.
     """
-    order = np.lexsort((splits, looks["content"]))
-    same = np.zeros(len(looks), bool)
-    same[1:] = looks["content"][order[1:]] == looks["content"][order[:-1]]
-    repeats = same.copy()
-    repeats[1:] &= splits[order[1:]] == splits[order[:-1]]
-    identical = _identical(order, same, splits)
-    near = _near(np.sort(order[~repeats]), looks, splits)
-    rows = np.concatenate([identical, near])
-    rows = rows[np.lexsort((rows[:, 1], *rows[:, 4:1:-1].T, splits[rows[:, 1]], rows[:, 0]))]
-    first = np.ones(len(rows), bool)
-    of = np.stack([rows[:, 0], splits[rows[:, 1]].astype(np.int64)])
-    first[1:] = (of[:, 1:] != of[:, :-1]).any(axis=0)
-    return pd.DataFrame(rows[first], columns=COLUMNS)
+    best = np.full((len(looks), int(splits.max(initial=0)) + 1), NONE)
+    unique = _score_identical(best, looks, splits)
+    _score_near(best, unique, looks, splits)
+    image, within = np.nonzero(best != NONE)
+    score = best[image, within]
+    columns = {"image": image, "twin": (score >> np.uint64(TWIN)) & np.uint64(2**32 - 1)}
+    columns |= {"kind": score >> np.uint64(KIND)}
+    for name, place in (("bits", BITS), ("color", COLOR)):
+        columns[name] = (score >> np.uint64(place)) & np.uint64(255)
+    return pd.DataFrame({name: column.astype(np.int64) for name, column in columns.items()})
 
 
 def count_duplicates(
@@ -90,58 +88,64 @@ def table(
     ).iloc[order]
 
 
-def _identical(
-    order: NDArray[np.int64], same: NDArray[np.bool_], splits: NDArray[np.uint8]
-) -> NDArray[np.int64]:
-    """Rows for all that follow an identical one: of each split, the first image."""
-    group = np.cumsum(~same)
-    rows = []
-    for split in range(int(splits.max(initial=0)) + 1):
+def _score_identical(
+    best: NDArray[np.uint64], looks: NDArray[np.void], splits: NDArray[np.uint8]
+) -> Numbers:
+    """Scores all that follow an identical one, against the first of each split.
+
+    Returns:
+        The images that follow none within their split.
+    """
+    order = np.lexsort((splits, looks["content"]))
+    new = np.ones(len(order), bool)
+    new[1:] = looks["content"][order[1:]] != looks["content"][order[:-1]]
+    group = np.cumsum(new) - 1
+    for split in range(best.shape[1]):
         there = splits[order] == split
-        firsts = np.full(len(order) + 1, -1)
+        firsts = np.full(len(order), -1)
         firsts[group[there][::-1]] = order[there][::-1]
         twin = firsts[group]
         has = (twin >= 0) & (twin != order) & (splits[order] >= split)
-        rows.append(np.stack([order[has], twin[has]], axis=1))
-    return np.pad(np.concatenate(rows), ((0, 0), (0, 3)))
+        best[order[has], split] = twin[has]
+    own = best[np.arange(len(best)), splits] if len(best) else np.empty(0, np.uint64)
+    return np.flatnonzero(own == NONE)
 
 
-def _near(
-    members: NDArray[np.int64], looks: NDArray[np.void], splits: NDArray[np.uint8]
-) -> NDArray[np.int64]:
-    colors = looks["colors"]
-    by_brightness = members[np.argsort(colors[members].sum(axis=1), kind="stable")]
-    found = [np.empty((0, 5), np.int64)]
-    for pairs in _candidates(by_brightness, looks["shape"]):
-        for start in range(0, len(pairs), CHUNK):
-            a, b = pairs[start : start + CHUNK].T
-            color = np.abs(colors[a].astype(np.int16) - colors[b]).max(axis=1)
-            close = (color <= MAX_COLOR) & (looks["content"][a] != looks["content"][b])
-            a, b, color = a[close], b[close], color[close]
-            bits = np.bitwise_count(looks["shape"][a] ^ looks["shape"][b])
-            later = (splits[a] > splits[b]) | ((splits[a] == splits[b]) & (a > b))
-            image, twin = np.where(later, a, b), np.where(later, b, a)
-            found.append(np.stack([image, twin, np.ones_like(image), bits, color], axis=1))
-    return np.concatenate(found)
+def _score_near(
+    best: NDArray[np.uint64],
+    members: Numbers,
+    looks: NDArray[np.void],
+    splits: NDArray[np.uint8],
+) -> None:
+    colors, shapes = looks["colors"], looks["shape"]
+    members = members[np.argsort(colors[members].sum(axis=1), kind="stable")]
+    for a, b in _candidates(members, shapes):
+        color = np.abs(colors[a].astype(np.int16) - colors[b]).max(axis=1)
+        close = (color <= MAX_COLOR) & (looks["content"][a] != looks["content"][b])
+        a, b, color = a[close], b[close], color[close].astype(np.uint64)
+        bits = np.bitwise_count(shapes[a] ^ shapes[b]).astype(np.uint64)
+        later = (splits[a] > splits[b]) | ((splits[a] == splits[b]) & (a > b))
+        image, twin = np.where(later, a, b), np.where(later, b, a)
+        score = np.uint64(1 << KIND) | (bits << np.uint64(BITS)) | (color << np.uint64(COLOR))
+        score |= twin.astype(np.uint64)
+        np.minimum.at(best, (image, splits[twin]), score)
 
 
-def _candidates(members: NDArray[np.int64], shapes: NDArray[np.uint64]) -> list[Pairs]:
-    """Pairs whose hashes are near; the same pair may come several times."""
+def _candidates(members: Numbers, shapes: NDArray[np.uint64]) -> Iterator[tuple[Numbers, Numbers]]:
+    """Pairs whose hashes are near, CHUNK at a time; the same pair may come several times."""
     hashes = shapes[members]
     edges = [64 * block // BLOCKS for block in range(BLOCKS + 1)]
     masks = [(1 << end) - (1 << start) for start, end in pairwise(edges)]
-    found = []
     for chosen in combinations(masks, UNTOUCHED):
         keys = hashes & np.uint64(sum(chosen))
         order = np.argsort(keys, kind="stable")
         sorted_keys, sorted_hashes = keys[order], hashes[order]
-        starts = np.arange(len(order) - 1)
+        starts = np.arange(len(order))
         for shift in range(1, WINDOW + 1):
             starts = starts[starts + shift < len(order)]
             starts = starts[sorted_keys[starts] == sorted_keys[starts + shift]]
-            if not len(starts):
-                break
             differ = np.bitwise_count(sorted_hashes[starts] ^ sorted_hashes[starts + shift])
             close = starts[differ <= MAX_BITS]
-            found.append(np.stack([members[order[close]], members[order[close + shift]]], axis=1))
-    return found
+            for first in range(0, len(close), CHUNK):
+                some = close[first : first + CHUNK]
+                yield members[order[some]], members[order[some + shift]]
