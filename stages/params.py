@@ -84,6 +84,7 @@ class DataParams(Section):
     n_bits: int = Field(ge=1, le=8)
     shard_size: Positive
     on_error: Literal["raise", "skip"]
+    max_bad: Fraction  # of all images: more that cannot be read are too many, with skip too
     split: SplitParams
     avatars: AvatarsParams
     folder: FolderParams

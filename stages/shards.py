@@ -34,7 +34,7 @@ from stages.shard_file import ShardFile, Tar
 
 COMING = 2  # shards fetched while one is read
 SPLITS = ("train", "valid", "test")
-MANIFEST = "dataset.json"
+MANIFEST, DUPLICATES, FIGURES = "dataset.json", "duplicates.csv", "figures"
 SHARD_NAME = re.compile(r"[\w\-][\w\-.]*", re.ASCII)  # of no other folder
 
 
@@ -156,6 +156,11 @@ class ShardSet:
         for shard in shards:
             with closing(shard):
                 yield from self._read(shard)
+
+    def papers(self) -> list[Path]:
+        """What is said about the images beside the shards: files, and a folder of pictures."""
+        files = [self.folder / name for name in (MANIFEST, DUPLICATES, FIGURES)]
+        return [file for file in files if file.exists()]
 
     @property
     def image_bytes(self) -> int:

@@ -153,6 +153,8 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             progress("train", how.steps * how.batch_size, "images", start=done) as advance,
         ):
             report.dataset(shards.folder, shards.manifest)
+            for paper in shards.papers():
+                report.artifact(paper, "dataset")
             speed = Speed(config, batch_size=how.batch_size, step=trainer.step, device=device)
             try:
                 for step in steps_of(trainer, batches, checkpoints, interrupt):

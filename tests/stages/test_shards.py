@@ -9,7 +9,8 @@ import torch
 from tiny import SMALL, tiny
 
 from stages.errors import InputError
-from stages.preprocess import _processes, preprocess
+from stages.makers import processes
+from stages.preprocess import preprocess
 from stages.shards import SPLITS, Record, ShardSet, write_shard
 from stages.sources.avatars import ATTRIBUTES
 
@@ -117,4 +118,4 @@ def test_loading_gives_the_same_as_streaming(shards: ShardSet) -> None:
 def test_a_number_of_workers_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOW_WORKERS", "two")
     with pytest.raises(InputError, match=r"^GLOW_WORKERS is 'two', expected a number of proc"):
-        _processes(100)
+        processes(100)

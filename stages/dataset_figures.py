@@ -1,0 +1,81 @@
+"""Pictures of a data set: images of each split, and how often attributes come, and together."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from glow import to_pixels
+from stages.figures import save_grid, square
+from stages.shards import ShardSet
+
+SHEET = 100  # images of a split
+MAX_BARS = 40
+MAX_WRITTEN = 16  # attributes up to which a cell has its number
+
+
+def save_sheet(file: Path, shards: ShardSet, split: str) -> None:
+    """The first images of a split; shards are random parts, so these are as good as any."""
+    levels, _ = shards.load(split, SHEET)
+    save_grid(file, square(to_pixels(levels, shards.n_bits)))
+
+
+def save_frequencies(
+    file: Path,
+    names: Sequence[str],
+    positives: Mapping[str, Mapping[str, int]],
+    counts: Mapping[str, int],
+) -> None:
+    """A bar per attribute or class and split: the share of images that have it.
+
+    Args:
+        file: PNG to write.
+        names: of the attributes and classes.
+        positives: by split, then by name.
+        counts: images by split.
+    """
+    totals = {name: sum(of[name] for of in positives.values()) for name in names}
+    most = sorted(totals, key=lambda name: -totals[name])[:MAX_BARS]
+    figure = Figure(figsize=(7, 1.2 + 0.3 * len(most)), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    height = 0.8 / len(positives)
+    for number, (split, of) in enumerate(positives.items()):
+        places = np.arange(len(most)) + (number - (len(positives) - 1) / 2) * height
+        shares = [of[name] / max(1, counts[split]) for name in most]
+        axes.barh(places, shares, height, label=f"{split}, {counts[split]} images")
+    axes.set_yticks(range(len(most)), most)
+    axes.invert_yaxis()
+    axes.set_xlabel("share of the images")
+    if len(totals) > len(most):
+        axes.set_title(f"the {len(most)} most frequent of {len(totals)}")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, metadata={"Software": None})
+
+
+def save_together(file: Path, names: Sequence[str], together: NDArray[np.int64]) -> None:
+    """Of the images with the attribute of a row, the share that has that of a column.
+
+    Args:
+        file: PNG to write.
+        names: of the A attributes.
+        together: images that have both, (A, A).
+    """
+    n = len(names)
+    shares = together / np.maximum(1, np.diag(together))[:, None]
+    figure = Figure(figsize=(3.0 + 0.38 * n, 2.2 + 0.38 * n), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
+    axes.set_xticks(range(n), names, rotation=90)
+    axes.set_yticks(range(n), names)
+    axes.set_title("of the images of a row, the share with the column")
+    if n <= MAX_WRITTEN:
+        for row, column in np.ndindex(n, n):
+            share = shares[row, column]
+            color = "white" if share > 0.6 else "black"
+            text = f"{share:.2f}".removeprefix("0")
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+    figure.colorbar(picture, ax=axes, shrink=0.7)
+    figure.savefig(file, metadata={"Software": None})

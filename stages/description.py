@@ -1,0 +1,149 @@
+"""What a data set is: dataset.json, duplicates.csv and pictures, beside its shards."""
+
+import hashlib
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stages import bad_images
+from stages.dataset_figures import save_frequencies, save_sheet, save_together
+from stages.duplicates import KINDS, count_duplicates, find_duplicates, table
+from stages.errors import InputError
+from stages.listing import Listing
+from stages.outputs import write_text
+from stages.params import DataParams
+from stages.shards import DUPLICATES, FIGURES, SPLITS, ShardSet
+from stages.sources.source import Source
+from stages.unfinished import Made, Unfinished
+
+
+@dataclass(frozen=True)
+class Description:
+    """Of shards that are all made.
+
+    Attributes:
+        source: of the images.
+        listing: of them, and of the shards.
+        data: of params.yaml.
+        made: what is known of each shard, by name.
+        into: where they are.
+    """
+
+    source: Source
+    listing: Listing
+    data: DataParams
+    made: dict[str, Made]
+    into: Unfinished
+
+    def write(self) -> dict[str, Any]:
+        """Writes all but dataset.json, and says what is worth a look.
+
+        Returns:
+            The content of dataset.json.
+
+        Raises:
+            InputError: a split has no images.
+        """
+        splits = {split: self._split(split) for split in SPLITS}
+        total = len(self.listing.entries)
+        empty = [split for split, about in splits.items() if not about["count"]]
+        if empty:
+            raise InputError(
+                f"no image fell to the split {', '.join(empty)} of {total} images; "
+                "add images or raise its share in data.split"
+            )
+        checksum = hashlib.sha256()
+        for split in splits.values():
+            checksum.update("".join(s["sha256"] for s in split["shards"].values()).encode())
+        names = (*self.source.attribute_names, *self.source.classes)
+        positives = {split: self._positives(split) for split in SPLITS}
+        count = sum(about["count"] for about in splits.values())
+        skipped = {name: why for made in self.made.values() for name, why in made.skipped.items()}
+        content = {
+            "source": self.data.source,
+            "credit": self.source.credit,
+            "image_size": self.data.image_size,
+            "channels": 3,
+            "n_bits": self.data.n_bits,
+            "attributes": {
+                name: sum(of[name] for of in positives.values()) / count for name in names
+            },
+            **({"classes": list(self.source.classes)} if self.source.classes else {}),
+            "splits": splits,
+            "skipped": dict(sorted(skipped.items())),
+            "reasons": {kind: len(of) for kind, of in bad_images.reasons(skipped).items()},
+            "duplicates": self._duplicates(),
+            "checksum": checksum.hexdigest(),
+        }
+        for line in bad_images.report(skipped, total):
+            say(line)
+        self._draw(ShardSet(self.into.shards, content), positives)
+        return content
+
+    def _split(self, split: str) -> dict[str, Any]:
+        made = [(s.name, self.made[s.name]) for s in self.listing.shards if s.split == split]
+        shards = {
+            name: {"count": about.count, "sha256": about.sha256}
+            for name, about in made
+            if about.count
+        }
+        return {"count": sum(about.count for _, about in made), "shards": shards}
+
+    def _positives(self, split: str) -> Counter[str]:
+        counted: Counter[str] = Counter()
+        for shard in self.listing.shards:
+            if shard.split == split:
+                counted.update(self.made[shard.name].positives)
+        return counted
+
+    def _names(self) -> list[str]:
+        """Of the images in the shards, in their order."""
+        return [
+            entry.name
+            for shard in self.listing.shards
+            for entry in self.listing.members(shard)
+            if entry.name not in self.made[shard.name].skipped
+        ]
+
+    def _duplicates(self) -> dict[str, dict[str, int]]:
+        shards = self.listing.shards
+        looks = np.concatenate([self.into.looks(shard) for shard in shards])
+        numbers = np.array([SPLITS.index(shard.split) for shard in shards], np.uint8)
+        splits = np.repeat(numbers, [self.made[shard.name].count for shard in shards])
+        found = find_duplicates(looks, splits)
+        rows = table(found, self._names(), splits, SPLITS)
+        write_text(self.into.shards / DUPLICATES, rows.to_csv(index=False))
+        counts = count_duplicates(found, splits, SPLITS)
+        for split in SPLITS[1:]:
+            of = [counts[kind][f"{split} in {SPLITS[0]}"] for kind in KINDS]
+            if any(of):
+                each = ", ".join(f"{n} {kind}" for n, kind in zip(of, KINDS, strict=True))
+                say(
+                    f"warning: {sum(of)} of {(splits == SPLITS.index(split)).sum()} {split} "
+                    f"images have a twin among those trained on ({each}), which flatters the "
+                    f"number measured on them; {DUPLICATES} names them"
+                )
+        return counts
+
+    def _draw(self, shards: ShardSet, positives: dict[str, Counter[str]]) -> None:
+        folder = self.into.shards / FIGURES
+        folder.mkdir(exist_ok=True)
+        for split in SPLITS:
+            save_sheet(folder / f"{split}.png", shards, split)
+        if shards.attribute_names:
+            counts = {split: shards.count(split) for split in SPLITS}
+            names = shards.attribute_names
+            save_frequencies(folder / "frequencies.png", names, positives, counts)
+        attributes = self.source.attribute_names
+        if len(attributes) > 1:
+            parts = [made.together for made in self.made.values() if made.count]
+            together = np.array(parts, np.int64).sum(axis=0)
+            save_together(folder / "together.png", attributes, together)
+
+
+def say(message: str) -> None:
+    """A line on stderr."""
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,176 @@
+"""Shards that are finished while the data set is not: outside of DVC's outputs, to go on from."""
+
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from glow.atomic import write_atomically
+from stages.listing import PlannedShard
+from stages.outputs import fresh_folder
+
+UNFINISHED = Path(".cache/preprocess")
+KEPT = 2  # data sets that were begun and are not the one that is made
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is known of a shard that is finished.
+
+    Attributes:
+        count: of its images; 0 where none could be read, and then there is no file.
+        sha256: of the file.
+        size: of the file, in bytes.
+        skipped: images that could not be read, and why.
+        positives: by attribute or class, the images that have it.
+        together: by attribute and attribute, the images that have both.
+    """
+
+    count: int
+    sha256: str
+    size: int
+    skipped: dict[str, str]
+    positives: dict[str, int]
+    together: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The shards of a data set that is being made.
+
+    Attributes:
+        shards: what becomes data/shards.
+        journal: of the finished ones, what is known of them; and how far the others are.
+    """
+
+    shards: Path
+    journal: Path
+
+    @classmethod
+    @contextmanager
+    def open(cls, fingerprint: str) -> Iterator["Unfinished"]:
+        """In `.cache/preprocess/<fingerprint>` of the main checkout, locked; waits for the lock.
+
+        What other params or files left there long ago is removed, with a line that says so.
+        """
+        root = Path(os.environ.get("DVC_ROOT", ".")) / UNFINISHED
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / f"{fingerprint}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _say(
+                f"another process makes the same shards and holds {lock.lock_file}; waits for it "
+                "to end"
+            )
+            lock.acquire()
+        try:
+            _remove_old(root, fingerprint)
+            yield cls.at(root / fingerprint)
+        finally:
+            lock.release()
+
+    @classmethod
+    def at(cls, folder: Path) -> "Unfinished":
+        """In a folder of one's own."""
+        unfinished = cls(folder / "shards", folder / "journal")
+        unfinished.shards.mkdir(parents=True, exist_ok=True)
+        unfinished.journal.mkdir(exist_ok=True)
+        for pattern in ("*.tmp", "*.position"):  # of processes that were killed
+            for left_behind in folder.rglob(pattern):
+                left_behind.unlink(missing_ok=True)
+        return unfinished
+
+    def file(self, shard: PlannedShard) -> Path:
+        """The tar."""
+        return self.shards / shard.split / shard.name
+
+    def position_file(self, shard: PlannedShard) -> Path:
+        """Says which image of a shard is being read."""
+        return self.journal / f"{shard.name}.position"
+
+    def position(self, shard: PlannedShard) -> int | None:
+        """The image of a shard that is being read, or was when its process died."""
+        return _number(self.position_file(shard))
+
+    def positions(self) -> list[int]:
+        """How many images of each unfinished shard are read."""
+        return [_number(file) or 0 for file in self.journal.glob("*.position")]
+
+    def keep(self, shard: PlannedShard, made: Made, looks: NDArray[np.void]) -> None:
+        """Remembers a shard as finished; OSError where the disk is full."""
+        stream = BytesIO()
+        np.save(stream, looks)
+        write_atomically(self._looks(shard), stream.getvalue())
+        write_atomically(self._made(shard), json.dumps(asdict(made)).encode())
+        self.position_file(shard).unlink(missing_ok=True)
+
+    def made(self, shard: PlannedShard) -> Made | None:
+        """What is known of a shard; None where it is not finished."""
+        try:
+            made = Made(**json.loads(self._made(shard).read_bytes()))
+            size = self.file(shard).stat().st_size if made.count else 0
+        except FileNotFoundError:
+            return None
+        return made if size == made.size else None
+
+    def looks(self, shard: PlannedShard) -> NDArray[np.void]:
+        """Of the images of a finished shard, in their order."""
+        return np.load(self._looks(shard))
+
+    def publish(self, folder: Path) -> None:
+        """Puts the shards in place of `folder`, and removes the rest."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self.shards.replace(folder)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with fresh_folder(folder) as copy:
+                shutil.copytree(self.shards, copy, dirs_exist_ok=True)
+        shutil.rmtree(self.shards.parent, ignore_errors=True)
+
+    def _made(self, shard: PlannedShard) -> Path:
+        return self.journal / f"{shard.name}.json"
+
+    def _looks(self, shard: PlannedShard) -> Path:
+        return self.journal / f"{shard.name}.looks.npy"
+
+
+def _remove_old(root: Path, fingerprint: str) -> None:
+    others = [path for path in root.iterdir() if path.is_dir() and path.name != fingerprint]
+    for folder in sorted(others, key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        lock = FileLock(root / f"{folder.name}.lock")
+        try:
+            with lock.acquire(timeout=0):
+                size = sum(file.stat().st_size for file in folder.rglob("*.tar"))
+                shutil.rmtree(folder, ignore_errors=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
+        except (Timeout, FileNotFoundError):  # in use, or another process removes it
+            continue
+        _say(
+            f"removed {folder}: {size / 1e6:,.0f} MB of shards that other params or files began "
+            f"and did not finish; the newest {KEPT} such folders are kept"
+        )
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int.from_bytes(file.read_bytes(), "little")
+    except FileNotFoundError:
+        return None
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
