@@ -105,13 +105,17 @@ def _start(
     context: multiprocessing.context.ForkServerContext, work: Callable[[Job], None]
 ) -> _Worker[Job]:
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    environment = dict(os.environ)  # that of the server may be older
+    process = context.Process(target=_serve, args=(theirs, work, environment), daemon=True)
     process.start()
     theirs.close()  # so that the end of the process ends the connection
     return _Worker(process, ours)
 
 
-def _serve(connection: Connection, work: Callable[[Job], None]) -> None:
+def _serve(
+    connection: Connection, work: Callable[[Job], None], environment: dict[str, str]
+) -> None:
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent's to answer
     parent = multiprocessing.parent_process()
     assert parent is not None
