@@ -55,7 +55,7 @@ def remote(folder: Path, shards: ShardSet, **changes: object) -> Training:
 
 def wait_until(said: str, log: Path, process: "subprocess.Popen[str]") -> None:
     """A training has said something, and goes on."""
-    wait_for(lambda: said in log.read_text() or process.poll() is not None, said, 60)
+    wait_for(lambda: said in log.read_text() or process.poll() is not None, said, 120)
     assert process.poll() is None, log.read_text()
 
 
@@ -77,7 +77,7 @@ def wait_until_it_trains(server: Server, process: "subprocess.Popen[str]") -> No
     def trains() -> bool:
         return server.log.read_text().count("GET /models/shards/train/") > 16
 
-    wait_for(lambda: trains() or process.poll() is not None, "it trains", 60)
+    wait_for(lambda: trains() or process.poll() is not None, "it trains", 120)
     assert process.poll() is None
 
 
@@ -90,7 +90,7 @@ def test_an_outage_is_waited_for_and_changes_nothing(
     server.stop()
     wait_until(WAITS, log, process)
     begin(server, shards)
-    assert process.wait(60) == 0, log.read_text()
+    assert process.wait(120) == 0, log.read_text()
     assert "goes on: shard s3://models/shards/train" in log.read_text()
     assert streamed.contents() == held
 
@@ -109,7 +109,7 @@ def test_an_outage_that_is_too_long_or_a_signal_in_it_leaves_a_checkpoint(
     wait_until(WAITS, log, process)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143, log.read_text()
+    assert process.wait(120) == 143, log.read_text()
     assert time.monotonic() - began < 25
     assert "Traceback" not in log.read_text()
     assert first <= streamed.step() < LONG["train.steps"]
@@ -130,7 +130,7 @@ def too_long(streamed: Training, server: Server, log: Path, processes: int) -> N
     process = streamed.start(processes, log=log, GLOW_SHARD_RETRY_S="1", **STREAM)
     wait_until_it_trains(server, process)
     server.stop()
-    assert process.wait(60) == 1, log.read_text()
+    assert process.wait(120) == 1, log.read_text()
     (line,) = streamed.errors(log.read_text())
     assert "could not be fetched for 1 s (GLOW_SHARD_RETRY_S)" in line
     assert "Traceback" not in log.read_text()
