@@ -1,20 +1,23 @@
 """Preprocess at scale: images per second, memory, and a run that is killed half way.
 
-A million synthetic images, drawn where they are read, and PNG files as a user has them. Memory is
-the peak of all processes together, what they share counted once. The killed run gets SIGKILL once
-half of its shards are finished, is started again, and must end in the same bytes.
+A million synthetic images, drawn where they are read, and PNG files as a user has them. Rates are
+per second of the clock, and per second that the processors worked on it, which others who use
+them do not change. Memory is the peak of all processes, what they share counted once. The
+killed run gets SIGKILL once half of its shards are finished, is started again, and must end in
+the same bytes.
 
     python benchmarks/preprocess.py
 """
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Annotated
@@ -37,6 +40,7 @@ from stages.unfinished import Unfinished
 
 SIDE = 32
 PER_FOLDER = 1000
+Stop = Callable[[], bool]
 SECONDS = 0.2  # between two looks at the memory
 MEGABYTE = 1e6
 
@@ -91,81 +95,102 @@ def make(work: str, n_images: str, raw: str) -> None:
     make_dataset(source, Listing.of(source.entries(), data), data, Unfinished.at(Path(work)))
 
 
-def watched(
-    work: Path, n_images: int, raw: Path | None, processes: int, stop: Callable[[], bool]
-) -> tuple[float, float, bool]:
-    """Seconds, peak of memory in MB, and whether it was killed because of `stop`."""
-    here = Path(__file__).resolve().parent
-    command = "import sys, preprocess; preprocess.make(*sys.argv[1:])"
-    paths = os.pathsep.join(map(str, (here, here.parent)))
-    began, peak = time.monotonic(), 0.0
-    process = psutil.Popen(
-        [sys.executable, "-c", command, str(work), str(n_images), str(raw or "")],
-        env={**os.environ, "PYTHONPATH": paths, "GLOW_WORKERS": str(processes)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while process.poll() is None:
-        peak = max(peak, _memory(process))
-        if stop():
-            process.kill()
-            process.wait()
-            return time.monotonic() - began, peak, True
-        time.sleep(SECONDS)
-    if process.returncode:
-        raise RuntimeError(process.stderr.read())
-    return time.monotonic() - began, peak, False
+@dataclass
+class Watch:
+    """Of a run or of two: seconds, those that processors worked, and the peak of memory."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    megabytes: float = 0.0
+
+    def run(self, work: Path, n_images: int, raw: Path | None, n: int, stop: Stop) -> bool:
+        """Runs the stage in `n` processes; True if it was killed because of `stop`."""
+        here = Path(__file__).resolve().parent
+        command = "import sys, preprocess; preprocess.make(*sys.argv[1:])"
+        paths = os.pathsep.join(map(str, (here, here.parent)))
+        began, cpu = time.monotonic(), dict[int, float]()
+        with tempfile.TemporaryFile("w+") as said:
+            process = psutil.Popen(
+                [sys.executable, "-c", command, str(work), str(n_images), str(raw or "")],
+                env={**os.environ, "PYTHONPATH": paths, "GLOW_WORKERS": str(n)},
+                stderr=said,
+            )
+            while not (killed := stop()) and process.poll() is None:
+                self._look(process, cpu)
+                time.sleep(SECONDS)
+            if killed:
+                process.kill()
+            if process.wait() and not killed:
+                said.seek(0)
+                raise RuntimeError(said.read())
+        self.seconds += time.monotonic() - began
+        self.cpu_seconds += sum(cpu.values())
+        return killed
+
+    def _look(self, process: psutil.Process, cpu: dict[int, float]) -> None:
+        """At a process and all below it; a page that several share counts once."""
+        used = 0
+        with suppress(psutil.NoSuchProcess, FileNotFoundError):  # one ended: the next look counts
+            for one in [process, *process.children(recursive=True)]:
+                used += one.memory_full_info().pss
+                times = one.cpu_times()
+                cpu[one.pid] = times.user + times.system
+            self.megabytes = max(self.megabytes, used / MEGABYTE)
+
+    def row(self, case: str, n: int, processes: int) -> dict[str, object]:
+        """Of the table."""
+        return {
+            "images": case,
+            "n": n,
+            "processes": processes,
+            "seconds": round(self.seconds, 1),
+            "images_per_second": round(n / self.seconds),
+            "per_cpu_second": round(n / self.cpu_seconds),
+            "peak_megabytes": round(self.megabytes),
+        }
 
 
-def _memory(process: psutil.Process) -> float:
-    """Of a process and all below it; a page that several share counts once."""
-    total = 0
-    try:
-        for one in [process, *process.children(recursive=True)]:
-            total += one.memory_full_info().pss
-    except (psutil.NoSuchProcess, FileNotFoundError, PermissionError):
-        return 0.0  # one ended meanwhile: the next look counts
-    return total / MEGABYTE
-
-
-def measure(case: str, n_images: int, raw: Path | None, processes: int, kill: bool) -> report.Rows:  # noqa: FBT001
-    """A row for an undisturbed run and, with `kill`, for one that is killed and goes on."""
+def whole_and_killed(n_images: int, processes: int) -> Iterator[dict[str, object]]:
+    """Rows of an undisturbed run on synthetic images, and of one that is killed and goes on."""
     n_shards = n_images // 1000
-    with tempfile.TemporaryDirectory(dir=".") as name:
+    with tempfile.TemporaryDirectory() as name:
         whole, killed = Path(name) / "whole", Path(name) / "killed"
-        seconds, peak, _ = watched(whole, n_images, raw, processes, lambda: False)
-        rows = [_row(case, n_images, processes, seconds, peak)]
-        if kill:
-            journal = killed / "journal"
+        watch = Watch()
+        watch.run(whole, n_images, None, processes, never)
+        yield watch.row("synthetic", n_images, processes)
 
-            def half() -> bool:
-                return len(list(journal.glob("*.json"))) >= n_shards // 2
+        def half() -> bool:
+            return len(list((killed / "journal").glob("*.json"))) >= n_shards // 2
 
-            first, peak, was_killed = watched(killed, n_images, raw, processes, half)
-            assert was_killed, "it ended before it was killed"
-            rest, later, _ = watched(killed, n_images, raw, processes, lambda: False)
-            same = _manifest(whole) == _manifest(killed)
-            assert same, "a killed run ended in other bytes"
-            case = f"{case}, killed after {first:.0f} s"
-            rows.append(_row(case, n_images, processes, first + rest, max(peak, later)))
-        return rows
+        watch = Watch()
+        if not watch.run(killed, n_images, None, processes, half):
+            raise RuntimeError("the run ended before it was killed")
+        watch.run(killed, n_images, None, processes, never)
+        if _manifest(whole) != _manifest(killed):
+            raise RuntimeError("the killed run ended in other bytes")
+        yield watch.row("synthetic, killed half way: same bytes", n_images, processes)
+
+
+def files(n_files: int, processes: int) -> Iterator[dict[str, object]]:
+    """Rows of runs on PNG files, in one process and in all."""
+    with tempfile.TemporaryDirectory() as name:
+        raw = Path(name) / "raw"
+        with Pool(processes) as pool:
+            pool.starmap(write_pngs, [(start, raw) for start in range(0, n_files, PER_FOLDER)])
+        for n in sorted({1, processes}):
+            watch = Watch()
+            watch.run(Path(name) / f"made-{n}", n_files, raw, n, never)
+            yield watch.row("PNG files", n_files, n)
+
+
+def never() -> bool:
+    """For a run that is not killed."""
+    return False
 
 
 def _manifest(work: Path) -> object:
     """With the hashes of all shards in it."""
     return json.loads((work / "shards" / MANIFEST).read_text())
-
-
-def _row(case: str, n: int, processes: int, seconds: float, peak: float) -> dict[str, object]:
-    return {
-        "images": case,
-        "n": n,
-        "processes": processes,
-        "seconds": round(seconds, 1),
-        "images_per_second": round(n / seconds),
-        "per_process": round(n / seconds / processes),
-        "peak_megabytes": round(peak),
-    }
 
 
 def plot(rows: report.Rows) -> Figure:
@@ -174,8 +199,8 @@ def plot(rows: report.Rows) -> Figure:
     names = [f"{row['images']}; {row['n']:,}, {row['processes']} proc." for row in rows]
     for axes, key, label in zip(
         figure.subplots(1, 2, sharey=True),
-        ("per_process", "peak_megabytes"),
-        ("images per second and process", "peak of memory, MB"),
+        ("per_cpu_second", "peak_megabytes"),
+        ("images per second of a processor", "peak of memory, MB"),
         strict=True,
     ):
         bars = axes.barh(names, [row[key] for row in rows])
@@ -197,17 +222,12 @@ def command(
 ) -> None:
     """Time preprocess, watch its memory, and kill it half way."""
     cores = len(os.sched_getaffinity(0))
-    rows = measure("synthetic", n_images, None, cores, kill=True)
-    with tempfile.TemporaryDirectory(dir=".") as name:
-        raw = Path(name)
-        with Pool(cores) as pool:
-            starts = range(0, n_files, PER_FOLDER)
-            pool.starmap(write_pngs, [(start, raw) for start in starts])
-        for processes in sorted({1, cores}):
-            rows += measure("PNG files", n_files, raw, processes, kill=processes == cores)
     said = f"python benchmarks/preprocess.py --n-images {n_images} --n-files {n_files}"
     about = report.about(said, side=SIDE, numpy=np.__version__, pillow=PIL.__version__)
-    report.save(out, about, rows, plot(rows))
+    rows: report.Rows = []
+    for row in chain(whole_and_killed(n_images, cores), files(n_files, cores)):
+        rows.append(row)
+        report.save(out, about, rows, plot(rows))
 
 
 if __name__ == "__main__":
