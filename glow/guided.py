@@ -1,15 +1,14 @@
 """Guided edits: latents moved, image by image, until a guide sees what is wanted and no more.
 
 A mean says what images with an attribute share; it does not know what this one would lose. Here
-d is sought that makes this loss of x = decode(z + t d) small, for the guide's logits l,
+d is sought that makes this loss of x = decode(z + d) small, for the guide's logits l,
 
     |m - l_target|_+ + sum_excluded |m' + l|_+ + sum_kept huber(| |l0| - sign(l0) l |_+)
     + c mean |x - x0|,
 
 with l0 and x0 those of the image: by a few steps of Adam through `decode`, from the best of some
 starts. The last term keeps an edit local. Noise on x is drawn at each step, so that no pattern is
-found that fools the guide alone. The edit is z + alpha d; t is drawn from a little less than 1 on,
-so that the last of the way is kept to, too.
+found that fools the guide alone. The edit is z + alpha d.
 """
 
 from collections.abc import Sequence
@@ -30,7 +29,6 @@ MARGIN, ABSENT = 4.0, 2.0  # logits wanted: of the target, and below zero of wha
 SURE = 4.0  # beyond, it does not matter how sure the guide is of a kept attribute
 LOCAL = 60.0  # weight of the change of pixels
 NOISE = 0.05
-SHORT = 0.3  # t is at least 1 - SHORT
 SCALES = (0.7, 1.2, 1.8, 3.0)  # of the starts
 SEED = 0
 
@@ -93,7 +91,7 @@ class _Search:
         """Of each image the start and scale of the least loss."""
         with torch.no_grad():
             tried = torch.stack([scale * start for start in starts for scale in SCALES])
-            losses = torch.stack([self.loss(directions, 1.0) for directions in tried])
+            losses = torch.stack([self.loss(directions) for directions in tried])
             return tried[losses.nan_to_num(torch.inf).argmin(dim=0), torch.arange(len(self.z))]
 
     def descend(self, start: Tensor, steps: int) -> Tensor:
@@ -102,16 +100,15 @@ class _Search:
         optimizer = torch.optim.Adam([directions], lr=RATE, betas=BETAS)
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = RATE * min(1.0, 2 * (1 - step / steps))
-            t = 1 - SHORT * float(torch.rand((), generator=self.random))
             with torch.enable_grad(), self.glow.full_products():
-                loss = self.loss(directions, t).sum()
+                loss = self.loss(directions).sum()
                 (directions.grad,) = torch.autograd.grad(loss, directions)
             optimizer.step()
         return directions.detach()
 
-    def loss(self, directions: Tensor, t: float) -> Tensor:
+    def loss(self, directions: Tensor) -> Tensor:
         """Of each image, (B,)."""
-        x = self._decode(self.z + t * directions)
+        x = self._decode(self.z + directions)
         noise = NOISE * torch.randn(x.shape[1:], generator=self.random)
         logits = self.guide(x + noise.to(x))
         missing = F.relu(MARGIN - logits[..., self.attribute]).mean(dim=0)
