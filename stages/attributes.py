@@ -1,5 +1,6 @@
 """DVC stage `attributes`: latent vectors of attributes, faces edited with them, and how well."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from glow import Glow, read_about
 from glow.atomic import write_atomically
 from glow.attributes import AttributeStatistics, Estimator
 from glow.counterfactual import Counterfactual, choose_pairs, with_pairs
+from glow.guide import Guide, train_guide
 from stages import tracking
 from stages.edit_figures import save_comparison, save_curves, save_steps
 from stages.edits import COLUMNS, Directions, Faces, equal_success, judge_edits
@@ -22,10 +24,12 @@ from stages.outputs import fresh_folder, write_text
 from stages.params import AttributesParams, load_params
 from stages.probe import accuracy, auroc
 from stages.progress import progress
+from stages.random_images import random_images
 from stages.shards import ShardSet
 from stages.trained import load_model
 
 ESTIMATORS: tuple[Estimator, ...] = ("difference", "regression")
+GUIDE_BATCH_SIZE = 64
 REPORTED = "probe_|judge_|leakage_"  # columns that are metrics of the run
 
 
@@ -47,6 +51,31 @@ def gather(
             statistics.add(faces.latents.flatten(), with_pairs(present, pairs))
             advance(len(levels))
     return statistics
+
+
+def guide_of(
+    shards: ShardSet, glow: Glow, starts: Tensor, how: AttributesParams, seed: int
+) -> Guide:
+    """A guide trained on the training split; the judge has other weights, images and noise."""
+    steps, own_seed = how.guide_steps, seed + 1
+    with progress("guide", steps, "steps") as advance:
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for batch in random_images(shards, steps, GUIDE_BATCH_SIZE, own_seed):
+                yield batch
+                advance()
+
+        return train_guide(
+            batches(),
+            shards.attribute_names,
+            starts,
+            image_size=shards.image_size,
+            channels=glow.config.channels,
+            n_bits=shards.n_bits,
+            steps=steps,
+            seed=own_seed,
+            device=next(glow.parameters()).device,
+        )
 
 
 def table(
@@ -120,10 +149,11 @@ def judge_all(
         for attribute, name in enumerate(names):
             faces = faces_without(glow, shards, attribute, how, generator)
             if faces:
-                rows = judge_edits(glow, judge, faces, attribute, directions, how.judged_alphas)
+                alphas = how.judged_alphas, how.guided_alphas
+                rows = judge_edits(glow, judge, faces, attribute, directions, *alphas)
                 frames.append(pd.DataFrame(rows).assign(attribute=name))
                 shown = faces[0].first(how.n_faces)
-                moves = directions.of(shown, attribute)
+                moves = directions.of(glow, shown, attribute)
                 steps = folder / f"{name}.png"
                 save_steps(steps, glow, shown, moves[how.estimator], how.alphas)
                 compared = folder / f"{name}-estimators.png"
@@ -144,11 +174,13 @@ def command(
     csv: Annotated[Path, typer.Argument(help="CSV file to write, a row per attribute")],
     edits_folder: Annotated[Path, typer.Argument(help="folder to write: edits.csv and PNGs")],
     counterfactual_file: Annotated[Path, typer.Argument(help="safetensors file to write")],
+    guide_file: Annotated[Path, typer.Argument(help="safetensors file to write")],
 ) -> None:
     """Find latent vectors of attributes, edit faces with them, and have the edits judged.
 
     Example: python -m stages.attributes data/shards models/glow models/attributes.safetensors
     results/attributes.csv results/attributes models/counterfactual.safetensors
+    models/guide.safetensors
     """
     params = load_params()
     how = params.attributes
@@ -166,7 +198,10 @@ def command(
     counterfactual = Counterfactual.fit(train, valid, pairs, data.attribute_names)
     counterfactual_file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(counterfactual_file, counterfactual.to_bytes())
-    directions = Directions(found, counterfactual)
+    guide = guide_of(data, glow, found["difference"], how, params.seed)
+    guide_file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(guide_file, guide.to_bytes())
+    directions = Directions(found, counterfactual, guide)
     judge = train_judge(data, how.judge_steps, params.seed, device)
     frame = table(glow, judge, data, statistics, vectors, how, generator)
     with fresh_folder(edits_folder) as folder:
@@ -182,6 +217,7 @@ def command(
         tracked.artifact(edits_folder / "edits.csv", "attributes")
         tracked.artifact(vectors_file)
         tracked.artifact(counterfactual_file)
+        tracked.artifact(guide_file)
         tracked.attribute_vectors(vectors_file)
         for file in sorted(edits_folder.glob("*.png")):
             tracked.image(file, key=f"edit_{file.stem}")

@@ -34,7 +34,7 @@ def save_curves(file: Path, edits: pd.DataFrame) -> None:
         panel.set_ylim(bottom=0)
         panel.tick_params(labelsize=7)
     figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False
+        *panels[0].get_legend_handles_labels(), loc="lower center", ncols=4, frameon=False
     )
     figure.supxlabel("success: the attribute appears", fontsize=9, y=0.06)
     figure.supylabel("leakage: another changes", fontsize=9)

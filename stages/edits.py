@@ -11,6 +11,8 @@ from torch import Tensor
 from glow import Glow, Latents, dequantize, quantize
 from glow.attributes import edit
 from glow.counterfactual import Counterfactual
+from glow.guide import Guide
+from glow.guided import guided_directions
 from stages.figures import to_bytes
 from stages.judge import Judge
 from stages.labels import labels_of
@@ -72,16 +74,29 @@ class Directions:
     Attributes:
         vectors: by the name of the estimator, (A, D).
         counterfactual: of each image on its own.
+        guide: of the guided edit, or none.
     """
 
     vectors: Mapping[str, Tensor]
     counterfactual: Counterfactual
+    guide: Guide | None = None
 
-    def of(self, faces: Faces, attribute: int) -> dict[str, Tensor]:
+    def of(self, glow: Glow, faces: Faces, attribute: int) -> dict[str, Tensor]:
         """By the name of the estimator, (D,) or (N, D)."""
         shared = {name: vectors[attribute] for name, vectors in self.vectors.items()}
         own = self.counterfactual.directions(faces.present, attribute)
-        return {**shared, "counterfactual": own}
+        found = {**shared, "counterfactual": own}
+        if self.guide is not None:
+            found["guided"] = guided_directions(
+                glow,
+                self.guide,
+                self.counterfactual,
+                faces.latents,
+                attribute,
+                present=faces.present,
+                labels=faces.labels,
+            )
+        return found
 
 
 def judge_edits(
@@ -91,6 +106,7 @@ def judge_edits(
     attribute: int,
     directions: Directions,
     alphas: Sequence[float],
+    guided_alphas: Sequence[float] = (),
 ) -> list[dict[str, Any]]:
     """A row per estimator and alpha, for adding one attribute to images without it.
 
@@ -107,6 +123,7 @@ def judge_edits(
         attribute: number of the one to add.
         directions: of the estimators.
         alphas: how far.
+        guided_alphas: how far guided edits go, of which 1 is all; as the others, if none.
     """
     n_bits = glow.config.n_bits
     sums: dict[tuple[str, float], Tensor] = {}
@@ -114,8 +131,9 @@ def judge_edits(
         before = judge.sees(quantize(part.x, n_bits))
         kept = ~directions.counterfactual.undefined(part.present, attribute)
         pixels = to_bytes(part.x, n_bits).double()
-        for name, direction in directions.of(part, attribute).items():
-            for alpha in alphas:
+        for name, direction in directions.of(glow, part, attribute).items():
+            own = guided_alphas if name == "guided" and guided_alphas else alphas
+            for alpha in own:
                 x, latents = part.edited(glow, direction, alpha)
                 after = judge.sees(quantize(x, n_bits))
                 moved = (latents - part.latents).flatten().double()

@@ -1,14 +1,11 @@
 """A judge of edits: a small classifier of images, which has never seen the flow or its latents."""
 
-from collections.abc import Iterator
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.progress import progress
-from stages.reader import Reader
+from stages.random_images import random_images
 from stages.shards import ShardSet
 
 SIDE = 64  # pixels; larger images are averaged down to it
@@ -83,7 +80,7 @@ def train_judge(shards: ShardSet, steps: int, seed: int, device: torch.device) -
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     generator = torch.Generator().manual_seed(seed)
     with progress("judge", steps, "steps") as advance:
-        for levels, present in _batches(shards, steps, seed):
+        for levels, present in random_images(shards, steps, BATCH_SIZE, seed):
             strength = NOISE * torch.rand(len(levels), 1, 1, 1, generator=generator)
             noise = strength * torch.randn(levels.shape, generator=generator)
             logits = judge(levels.to(device), noise.to(device))
@@ -94,17 +91,3 @@ def train_judge(shards: ShardSet, steps: int, seed: int, device: torch.device) -
             schedule.step()
             advance()
     return judge.eval()
-
-
-def _batches(shards: ShardSet, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Levels and attributes of random images, each image once before any comes again."""
-    present, reader = shards.attributes("train"), Reader(shards, "train")
-    random = np.random.default_rng(seed)
-    waiting = np.empty(0, np.int64)
-    for _ in range(steps):
-        while len(waiting) < BATCH_SIZE:
-            waiting = np.concatenate([waiting, random.permutation(len(present))])
-        chosen, waiting = waiting[:BATCH_SIZE], waiting[BATCH_SIZE:]
-        levels = torch.from_numpy(reader.read(chosen)).permute(0, 3, 1, 2)
-        yield levels, present[torch.from_numpy(chosen)]
-    reader.close()

@@ -158,6 +158,8 @@ class AttributesParams(Section):
     judge_steps: Positive  # updates of the classifier that judges the edits
     judged_alphas: list[Annotated[float, Field(gt=0.0)]] = Field(min_length=1)
     judged_faces: Positive  # of the test split, per attribute
+    guide_steps: Positive  # updates of the classifier that steers guided edits
+    guided_alphas: list[Annotated[float, Field(gt=0.0)]] = Field(min_length=1)
 
 
 class SamplesParams(Section):

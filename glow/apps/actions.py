@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from glow import Glow, bits_per_dim, dequantize, load_glow, quantize, to_pixels
-from glow.apps.fetch import vectors_beside
+from glow.apps.fetch import file_beside
+from glow.apps.methods import Method, OwnDirections
 from glow.apps.uploads import BadRequest, check_count
 from glow.complexity import compressed_bits
 from glow.latents import Latents
@@ -42,10 +43,13 @@ class Actions:
     Args:
         glow: the model; its weights must not change any more.
         vectors: a latent direction (D,) per attribute; empty where they are not known.
+        own: what finds a direction for each image, where it is known.
     """
 
-    def __init__(self, glow: Glow, vectors: Mapping[str, Tensor]) -> None:
-        self.glow, self.vectors = glow, dict(vectors)
+    def __init__(
+        self, glow: Glow, vectors: Mapping[str, Tensor], own: OwnDirections | None = None
+    ) -> None:
+        self.glow, self.vectors, self.own = glow, dict(vectors), own
         self._lock = Lock()
         self._frozen = glow.frozen()
         self._frozen.__enter__()
@@ -59,9 +63,11 @@ class Actions:
         Raises:
             ValueError: the folder is no model, or the file is not of its vectors.
         """
-        glow = load_glow(folder, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        file = vectors or vectors_beside(folder)
-        return cls(glow, _read_vectors(file, glow.config.n_dims) if file else {})
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        glow = load_glow(folder, device=device)
+        file = vectors or file_beside(folder)
+        found = _read_vectors(file, glow.config.n_dims) if file else {}
+        return cls(glow, found, OwnDirections.beside(folder, glow.config.n_dims, device))
 
     def sample(self, n: int, labels: Tensor | None, *, temperature: float, seed: int) -> Tensor:
         """N new images; the same seed gives the same, and the same noise at each temperature."""
@@ -169,6 +175,38 @@ class Actions:
         for attribute, amount in amounts.items():
             flat += amount * self.vectors[attribute]
         return self.latents(flat)
+
+    def changes(
+        self,
+        latents: Latents,
+        labels: Tensor | None,
+        amounts: Mapping[str, float],
+        method: Method | None = None,
+    ) -> Latents:
+        """What is added to the latents of each image, found by a method; by default the best.
+
+        What is taken away (an amount below 0) goes along the vector by every method.
+        """
+        self.change(amounts)  # refuses what is wrong with them
+        method = method or ("guided" if self.own else "vector")
+        if method == "vector":
+            return self.change(amounts)
+        if (own := self.own) is None:
+            raise BadRequest(
+                f"method is {method!r}, which needs guide.safetensors and "
+                "counterfactual.safetensors beside the model; `dvc repro attributes` makes them"
+            )
+        taken = self.change({name: a for name, a in amounts.items() if a < 0})
+        added = {name: amount for name, amount in amounts.items() if amount > 0}
+        device = self.glow.initialized.device
+        parts = []
+        for start in range(0, len(latents[0]), BATCH_SIZE):
+            rows = slice(start, start + BATCH_SIZE)
+            some = latents.images(rows).map(lambda level: level.to(device))
+            classes = None if labels is None else labels[rows].to(device)
+            with self._lock:
+                parts.append(own.change(self.glow, some, classes, added, method))
+        return self.latents(torch.cat(parts)) + taken
 
     def labels(self, names: Sequence[object] | None, n: int, *, needed: bool) -> Tensor | None:
         """The class of each of n images from its name; None for a model without classes.

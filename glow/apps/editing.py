@@ -16,6 +16,7 @@ from glow.apps.files import (
     write_picture,
 )
 from glow.apps.grids import check_tiles, table
+from glow.apps.methods import Method
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
 from glow.apps.progress import progress
 from glow.apps.uploads import BadRequest
@@ -39,11 +40,16 @@ def edit(
     ] = 5,
     model: Model = TRAINED,
     class_name: ClassName = None,
+    method: Annotated[
+        Method | None,
+        typer.Option(help="by default the first that the model has files for"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="of the noise that fills the bins")] = 0,
 ) -> None:
     """Add attributes to images, several at once, or take them away.
 
-    Without --add it lists the attributes that the model knows.
+    Without --add it lists the attributes that the model knows. With a guide, each image is moved
+    in a direction of its own, 1 being all of it: what else it shows stays as it is.
 
     Example: python -m glow edit
 
@@ -63,7 +69,7 @@ def edit(
         check_tiles(steps * len(files))
     folder = None if output.suffix else PictureFolder(output, files)
     actions = load_actions(model)
-    change = actions.change(amounts)
+    actions.change(amounts)  # refuses what is wrong with them, before any image is read
     names = None if class_name is None else [class_name]
     alphas = torch.linspace(0.0, 1.0, steps).tolist() if folder is None else [1.0]
     rows: list[torch.Tensor] = []
@@ -71,6 +77,7 @@ def edit(
         for some, levels in in_batches(files, actions.glow.config):
             labels = actions.labels(names, len(some), needed=True)
             latents = actions.encode(levels, labels, seed=seed)
+            change = actions.changes(latents, labels, amounts, method)
             strip = joined([latents + alpha * change for alpha in alphas])
             all_labels = actions.labels(names, len(strip[0]), needed=True)
             edited = actions.decode(strip, all_labels).unflatten(0, (len(alphas), len(some)))

@@ -16,6 +16,7 @@ from glow.apps.uploads import BadRequest
 WEIGHTS = "artifacts/glow"  # where a logged model has its folder
 DEFAULT = "models/glow"
 VECTORS = "attributes.safetensors"
+MEANS, GUIDE = "counterfactual.safetensors", "guide.safetensors"
 DATABASE = Path("mlflow.db")
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 
@@ -37,9 +38,9 @@ def folder_of(model: str) -> Path:
     return Path(model)
 
 
-def vectors_beside(folder: Path) -> Path | None:
-    """The attribute vectors of a model: in its folder, or beside `models/glow` as DVC has them."""
-    inside, beside = folder / VECTORS, folder.with_name(VECTORS)
+def file_beside(folder: Path, name: str = VECTORS) -> Path | None:
+    """What belongs to a model: in its folder, or beside `models/glow` as DVC has it."""
+    inside, beside = folder / name, folder.with_name(name)
     if inside.is_file():
         return inside
     return beside if folder.name == Path(DEFAULT).name and beside.is_file() else None
@@ -104,9 +105,10 @@ def _from_dvc(model: str) -> Path:
     try:
         files = DVCFileSystem(repo or ".", rev=revision or None)
         files.get(path, str(target), recursive=True)
-        vectors = str(Path(path).with_name(VECTORS))
-        if files.isfile(vectors):
-            files.get(vectors, str(target.with_name(VECTORS)))
+        for name in (VECTORS, MEANS, GUIDE):
+            beside = str(Path(path).with_name(name))
+            if files.isfile(beside):
+                files.get(beside, str(target.with_name(name)))
     except (DvcException, SCMError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadRequest(f"DVC does not give {model}: {reason}") from None

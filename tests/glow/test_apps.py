@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from glow import Glow, GlowConfig, dequantize, load_glow, save_glow
 from glow.apps.cli import app
 from glow.apps.files import read_images
+from glow.counterfactual import Counterfactual
+from glow.guide import Guide
 from glow.level import Level
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,6 +214,29 @@ def test_an_edit_adds_the_vectors_and_none_of_it_is_the_image(here: Path) -> Non
     assert run("edit") == "Beard\nEyeglasses\nSmiling\n"
 
 
+def test_an_edit_is_guided_where_there_is_a_guide(here: Path) -> None:
+    names, n_dims = ("Beard", "Eyeglasses", "Smiling"), 3 * SIDE**2
+    torch.manual_seed(1)
+    guide = Guide(names, torch.randn(3, n_dims), image_size=SIDE, channels=3)
+    (here / "models" / "guide.safetensors").write_bytes(guide.to_bytes())
+    effects = torch.randn(3, n_dims).double()
+    no_pairs, none = torch.zeros(0, 2).long(), torch.zeros(3, 3).bool()
+    means = Counterfactual(effects, torch.zeros(3), no_pairs, none, names)
+    (here / "models" / "counterfactual.safetensors").write_bytes(means.to_bytes())
+    edited = {}
+    for method in ("guided", "counterfactual", "vector", ""):
+        chosen = ("--method", method) if method else ()
+        run("edit", "faces", "--add", "Smiling=1", *chosen, "-o", f"edited{method}")
+        edited[method] = np.asarray(Image.open(f"edited{method}/a.png"))
+    assert np.array_equal(edited[""], edited["guided"])
+    assert len({image.tobytes() for image in edited.values()}) == 3
+    taken = {}
+    for method in ("guided", "vector"):
+        run("edit", "faces", "--add", "Beard=-1", "--method", method, "-o", f"less{method}")
+        taken[method] = Image.open(f"less{method}/a.png").tobytes()
+    assert taken["guided"] == taken["vector"]
+
+
 def scored(file: str) -> list[dict[str, str]]:
     with Path(file).open(newline="") as stream:
         return list(csv.DictReader(stream))
@@ -339,6 +364,7 @@ def test_doctor_finds_a_device_whose_float32_is_coarse(
         ("edit face.png --add Smiling", "--add is 'Smiling', expected as in"),
         ("edit face.png --add Hat=1", "attribute is 'Hat', expected one of Beard, Eyeglasses"),
         ("edit face.png --add Smiling=inf", "alpha is inf, expected a finite number"),
+        ("edit face.png --add Smiling=1 --method guided", "needs guide.safetensors and"),
         ("score faces -o scores.txt", "output is scores.txt, expected a .csv file"),
         ("score faces --by oddity", "--by is oddity, expected one of bits_per_dim, corrected"),
         ("score faces --calibration params.yaml", "expected scores.csv as `dvc repro evaluate`"),

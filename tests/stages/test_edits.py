@@ -16,10 +16,13 @@ from torch import Tensor
 
 from glow import Glow, GlowConfig, load_glow, save_glow
 from glow.counterfactual import Counterfactual
+from glow.guide import Guide
 from stages.edits import Directions, Faces, at_success, equal_success, judge_edits
 from stages.judge import Judge, train_judge
 from stages.probe import auroc
 from stages.shards import ShardSet
+
+FEW = {"judge_steps": 5, "guide_steps": 5, "judged_faces": 4, "n_faces": 2}
 
 
 class Bright(Judge):
@@ -135,11 +138,11 @@ def trained(model: Path) -> Path:
 def stage(at: Path, data: Path, model: Path, out: Path) -> dict[str, bytes]:
     """The outputs of the stage, by name."""
     at.mkdir(exist_ok=True)
-    changes = {"attributes.judge_steps": 5, "attributes.judged_faces": 4, "attributes.n_faces": 2}
+    changes = {f"attributes.{key}": value for key, value in FEW.items()}
     with (at / "params.yaml").open("w") as file:
         YAML().dump(tiny(**SMALL, **changes).model_dump(), file)
     outs = [str(out / name) for name in ("vectors.safetensors", "table.csv", "figures")]
-    outs.append(str(out / "own.safetensors"))
+    outs += [str(out / "own.safetensors"), str(out / "guide.safetensors")]
     subprocess.run(
         [sys.executable, "-m", "stages.attributes", str(data), str(model), *outs],
         cwd=at,
@@ -159,8 +162,11 @@ def test_the_stage_writes_the_same_twice(tmp_path: Path, shards: ShardSet, train
     assert table["attribute"].tolist() == names
     assert table["probe_auroc"].between(0, 1).all()
     edits = pd.read_csv(tmp_path / "a/figures/edits.csv")
-    assert len(edits) == len(names) * 3 * 3
+    assert len(edits) == len(names) * 4 * 3
     assert edits[["success", "leakage"]].stack().between(0, 1).all()
+    guided = edits[edits["estimator"] == "guided"]
+    assert sorted(guided["alpha"].unique()) == tiny().attributes.guided_alphas
+    assert Guide.load(tmp_path / "a/guide.safetensors").names == tuple(names)
 
 
 def test_images_without_attributes_have_tables_without_rows(
@@ -170,6 +176,7 @@ def test_images_without_attributes_have_tables_without_rows(
     assert found.keys() == {
         "vectors.safetensors",
         "own.safetensors",
+        "guide.safetensors",
         "table.csv",
         "figures/edits.csv",
     }
