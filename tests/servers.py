@@ -20,15 +20,15 @@ BUCKET = "models"
 
 @dataclass
 class Server:
-    """`python -m` something that listens on 127.0.0.1.
+    """A Python program that listens on 127.0.0.1.
 
     Attributes:
         log: of the server, kept when it is started again.
-        module: and its arguments but for the port, which comes last.
+        program: and its arguments but for the port, which comes last.
     """
 
     log: Path
-    module: list[str]
+    program: list[str]
     port: int = 0
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
@@ -42,7 +42,7 @@ class Server:
         begins = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", *self.module, str(self.port)],
+                [sys.executable, "-u", *self.program, str(self.port)],
                 stdout=stream,
                 stderr=stream,
             )
@@ -66,12 +66,17 @@ class Server:
 
 def web_server(folder: Path, log: Path) -> Server:
     """Serves the files of a folder."""
-    return Server(log, ["http.server", "--bind", "127.0.0.1", "--directory", str(folder)])
+    return Server(log, ["-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder)])
 
 
 def s3_server(log: Path) -> Server:
     """An S3 server, whose buckets end with it."""
-    return Server(log, ["moto.server", "-H", "127.0.0.1", "-p"])
+    return Server(log, ["-m", "moto.server", "-H", "127.0.0.1", "-p"])
+
+
+def full_s3_server(shards: Path, log: Path) -> Server:
+    """One whose bucket has the shards of a folder, below `shards/`, whenever it answers."""
+    return Server(log, [str(Path(__file__).with_name("full_bucket.py")), str(shards)])
 
 
 @contextmanager

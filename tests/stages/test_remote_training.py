@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import test_evaluate
-from servers import KEYS, Server, s3_server, upload
+from servers import KEYS, Server, full_s3_server
 from tiny import SMALL, tiny
 from training import Training
 from waiting import wait_for
@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.server]
 @pytest.fixture
 def server(shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """An S3 server with the shards, of which a training keeps no more than one at a time."""
-    found = s3_server(tmp_path / "s3.log")
+    found = full_s3_server(shards.folder, tmp_path / "s3.log")
     try:
-        begin(found, shards)
+        found.start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", found.url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS[0])
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS[1])
@@ -37,12 +37,6 @@ def server(shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         yield found
     finally:
         found.stop()
-
-
-def begin(server: Server, shards: ShardSet) -> None:
-    """Starts it; its buckets are gone with the server of before."""
-    server.start()
-    upload(server.url, shards.folder, "shards")
 
 
 def remote(folder: Path, shards: ShardSet, **changes: object) -> Training:
@@ -89,7 +83,7 @@ def test_an_outage_is_waited_for_and_changes_nothing(
     wait_until_it_trains(server, process)
     server.stop()
     wait_until(WAITS, log, process)
-    begin(server, shards)
+    server.start()
     assert process.wait(120) == 0, log.read_text()
     assert "goes on: shard s3://models/shards/train" in log.read_text()
     assert streamed.contents() == held
@@ -102,7 +96,7 @@ def test_an_outage_that_is_too_long_or_a_signal_in_it_leaves_a_checkpoint(
     too_long(streamed, server, log, processes=1)
     first = streamed.step()
 
-    begin(server, shards)
+    server.start()
     process = streamed.start(log=log, **STREAM)
     wait_until(f"goes on from step {first}", log, process)
     server.stop()
@@ -114,7 +108,7 @@ def test_an_outage_that_is_too_long_or_a_signal_in_it_leaves_a_checkpoint(
     assert "Traceback" not in log.read_text()
     assert first <= streamed.step() < LONG["train.steps"]
 
-    begin(server, shards)
+    server.start()
     streamed.finish(**STREAM)
     assert streamed.contents() == held
 
