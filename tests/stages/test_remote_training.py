@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import test_evaluate
 from servers import KEYS, Server, full_s3_server
-from tiny import SMALL, tiny
 from training import Training
 from waiting import wait_for
 
-from stages.evaluate import Split, evaluate
-from stages.shards import MANIFEST, SPLITS, ShardSet
+from stages.shards import MANIFEST, ShardSet
 
 LONG = {"train.steps": 120, "train.checkpoint_minutes": 100.0}  # one where it ends
 
@@ -129,18 +126,3 @@ def too_long(streamed: Training, server: Server, log: Path, processes: int) -> N
     assert "could not be fetched for 1 s (GLOW_SHARD_RETRY_S)" in line
     assert "Traceback" not in log.read_text()
     assert 0 < streamed.step() < LONG["train.steps"]
-
-
-def test_two_processes_evaluate_every_image_of_a_bucket_once(
-    shards: ShardSet, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    glow = test_evaluate.new_glow(shards)
-    how = tiny(**SMALL, **test_evaluate.CHANGES).evaluate
-    splits = {name: Split.load(shards, name, how.train_images, glow) for name in SPLITS}
-    expected, _ = evaluate(glow, glow, splits, how, seed=0)
-    there = remote(tmp_path / "remote", shards)
-    monkeypatch.setenv("GLOW_SHARDS", STREAM["GLOW_SHARDS"])
-    found, _ = test_evaluate.evaluated(there.folder, ShardSet.open(there.shards), glow, 0, 2)
-    for split in SPLITS:
-        assert found[split] == expected[split]
-        assert found[split]["n_images"] == shards.count(split)
