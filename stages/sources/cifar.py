@@ -156,8 +156,6 @@ CIFAR = {
             "cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8",
             "train": "16019d7e3df5f24257cddd939b257f8d",
             "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-            "train.bin": "6172c7755cfe09b2fe270c85cebc1b15",
-            "test.bin": "4499cfba6c016c1be1438163640a0898",
         },
         parts=_parts,
     ),
