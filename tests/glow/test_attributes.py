@@ -124,13 +124,15 @@ def test_a_counterfactual_is_the_same_when_it_is_loaded(tmp_path: Path) -> None:
     present, _, z = images(500, 0)
     pairs = choose_pairs(present)
     train = sums(present, z, pairs)
-    found = Counterfactual.fit(train, train, pairs, "abcd")
+    fitted = Counterfactual.fit(train, train, pairs, "abcd")
+    found = fitted.rounded()
+    assert torch.allclose(found.effects, fitted.effects, rtol=1e-3, atol=1e-7)
     (tmp_path / "file").write_bytes(found.to_bytes())
     again = Counterfactual.load(tmp_path / "file")
     assert again.names == ("a", "b", "c", "d")
     for attribute in range(A):
         directions = again.directions(present, attribute)
-        assert torch.allclose(directions, found.directions(present, attribute), atol=1e-5)
+        assert torch.equal(directions, found.directions(present, attribute))
         kept = again.undefined(present, attribute)
         assert torch.equal(kept, found.undefined(present, attribute))
 
