@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
 
+from stages.errors import InputError
+
 Job = TypeVar("Job")
 
 POLL_SECONDS = 1.0
@@ -126,9 +128,10 @@ def _serve(
             try:
                 work(job)
                 connection.send(None)
-            except Exception as error:
-                error.add_note(traceback.format_exc())
+            except (InputError, OSError) as error:
                 connection.send(error)
+            except Exception:  # of a library, and who knows whether it can be pickled
+                connection.send(RuntimeError(traceback.format_exc()))
 
 
 def _end_with(parent: int) -> None:

@@ -18,7 +18,11 @@ def folder_of(data: DataParams) -> Path | None:
 
 
 def stamps(root: Path) -> Iterator[str]:
-    """Path, size and time of change of each file below `root`, hidden ones aside."""
+    """Path, size and time of change of `root`, a file, or of all below it but hidden ones."""
+    if root.is_file():
+        about = root.stat()
+        yield f"{about.st_size}\0{about.st_mtime_ns}"
+        return
     for entry in _walk(root):
         try:
             about = entry.stat()

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 
 from stages import bad_images
@@ -69,12 +70,14 @@ def make_shards(
             Order(source, data.n_bits, stop_at_bad, shard, listing.members(shard), into)
             for shard in missing
         )
-        for order in _survived(orders, processes(total), watch, total, data.max_bad):
-            made = into.made(order.shard)
-            if made is None:
-                raise StageError(f"{into.file(order.shard)} is gone; what removed it?")
-            keep(order.shard.name, made, len(order.entries))
-            watch()
+        survived = _survived(orders, processes(total), watch, total, data.max_bad)
+        with closing(survived):  # an error in here ends the processes, too
+            for order in survived:
+                made = into.made(order.shard)
+                if made is None:
+                    raise StageError(f"{into.file(order.shard)} is gone; what removed it?")
+                keep(order.shard.name, made, len(order.entries))
+                watch()
     return {shard.name: known[shard.name] for shard in listing.shards}
 
 
@@ -87,7 +90,7 @@ def processes(n_images: int) -> int:
 
 def _survived(
     orders: Iterable[Order], n: int, watch: Callable[[], None], total: int, max_bad: float
-) -> Iterator[Order]:
+) -> Generator[Order, None, None]:
     """Orders as they are done; those that a process died of last, without the image it died of."""
     died = []
     for done in _do(orders, n, watch):
@@ -119,7 +122,7 @@ def _do(orders: Iterable[Order], n: int, watch: Callable[[], None]) -> Iterator[
 
 def _without_the_killer(order: Order, death: str) -> Order:
     position = order.into.position(order.shard)
-    if position is None or position in order.known_bad:
+    if position is None or position in order.known_bad or position == len(order.entries):
         raise StageError(
             f"a process that makes {order.shard.name} is ended {death}, by no image; if memory is "
             "short, set GLOW_WORKERS to fewer processes"

@@ -123,6 +123,7 @@ def _records(order: Order, seen: _Seen) -> Iterator[Record]:
             record = Record(entry.name, levels, raw.attributes, entry.label)
             seen.add(record)
             yield record
+        os.pwrite(position, len(order.entries).to_bytes(8, "little"), 0)
     finally:
         os.close(position)
 

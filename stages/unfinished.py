@@ -78,6 +78,8 @@ class Unfinished:
             _remove_old(root, fingerprint)
             yield cls.at(root / fingerprint)
         finally:
+            if not (root / fingerprint).exists():
+                Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
 
     @classmethod

@@ -69,7 +69,9 @@ class Project:
     def kill_after(self, n_shards: int, workers: int) -> None:
         """SIGKILL once so many shards are finished; its workers have to end by themselves."""
         process = self.start(workers)
-        wait_for(lambda: len(self.finished()) >= n_shards or process.poll(), "shards")
+        wait_for(
+            lambda: len(self.finished()) >= n_shards or process.poll() is not None, "shards", 90.0
+        )
         workers_of = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.communicate(timeout=30)
@@ -129,7 +131,7 @@ def test_a_full_disk_loses_no_finished_shard(whole: dict[str, bytes], tmp_path: 
 def test_of_two_at_once_one_waits_and_says_so(whole: dict[str, bytes], tmp_path: Path) -> None:
     project = Project.new(tmp_path)
     first = project.start(1, "first")
-    wait_for(project.finished, "a shard")
+    wait_for(project.finished, "a shard", 90.0)
     second = project.start(1, "second")
     outputs = [process.communicate(timeout=100)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs

@@ -92,6 +92,8 @@ def check_complete(client: Client, run_id: str, training: Training, shards: Shar
     profile = json.loads(used.dataset.profile)
     assert (profile["num_rows"], profile["image_size"]) == (96, 8)
     assert len(used.dataset.profile) < 10_000
+    papers = {artifact.path for artifact in client.list_artifacts(run_id, "dataset")}
+    assert papers == {f"dataset/{name}" for name in ("dataset.json", "duplicates.csv", "figures")}
 
     version = client.get_model_version_by_alias("glow", "champion")
     assert (version.run_id, version.tags["glow.data"]) == (run_id, shards.checksum)
