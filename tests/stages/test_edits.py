@@ -50,7 +50,7 @@ def identity() -> Glow:
 
 def rows(glow: Glow, exclusive: Tensor) -> pd.DataFrame:
     """Dark images are lit on the left by the difference, everywhere by the regression."""
-    x = torch.full((4, 3, 8, 8), -0.25)
+    x = torch.full((4, 3, 8, 8), -0.25 + 1 / 64)  # the middle of a bin
     left, both = x.clone(), x + 0.5
     left[..., :4] += 0.5
     with torch.inference_mode():
