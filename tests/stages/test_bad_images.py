@@ -86,6 +86,7 @@ FILES = {
     "bmp.jpg": (encoded(Image.fromarray(NOISE), "BMP"), ELSE),
     "heic.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500), ELSE),
     "bomb.png": (bomb(), HUGE),
+    "huge.png": (png_header(60_000, 60_000, chunk(b"IDAT", b"x")), HUGE),
     "no-size.png": (png_header(0, 0), f"{DAMAGED}|{ELSE}"),
 }
 
