@@ -299,6 +299,6 @@ def test_mlflow_serves_every_action_and_refuses_in_a_line(
         assert pixels(edited["png"]).shape == (8, 8, 3)
         with pytest.raises(urllib.error.HTTPError) as refused:
             ask({"image": noise(0)}, action="edit", attribute="Beard")
-    answer = json.load(refused.value)
+        answer = json.load(refused.value)
     assert refused.value.code == 400
     assert answer["message"] == "attribute is 'Beard', expected one of Hat"
