@@ -25,7 +25,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from chromium import chromium, missing  # noqa: E402
+from chromium import chromium, missing  # noqa: E402 - found by the path above
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

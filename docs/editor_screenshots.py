@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
 
-from chromium import chromium  # noqa: E402
+from chromium import chromium  # noqa: E402 - found by the path above
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -27,20 +27,15 @@ from typing import Annotated, Any
 
 import typer
 from PIL import Image
-from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Locator, Page, Route, expect
 
 from stages.tracking import SETTINGS
 
 DOCS = Path(__file__).resolve().parent
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+sys.path.insert(0, str(DOCS.parent / "tests"))
+
+from chromium import chromium  # noqa: E402 - found by the path above
+
 START_SECONDS, UI_SECONDS = 120.0, 60.0
 SIZE = {"width": 1500, "height": 900}
 THREE_COLUMNS = {"width": 1120, "height": 1150}  # of images
@@ -317,7 +312,6 @@ def command(
     names: Annotated[list[str] | None, typer.Argument(help="of pictures; all by default")] = None,
     store: Annotated[Path, typer.Option(help="MLflow's database")] = DOCS.parent / "mlflow.db",
     out: Annotated[Path, typer.Option(help="folder to write mlflow-NAME.png to")] = DOCS,
-    chromium: Annotated[str, typer.Option(help="the browser")] = "/usr/bin/chromium",
 ) -> None:
     """Take the pictures of the MLflow UI."""
     unknown = set(names or ()) - PICTURES.keys()
@@ -326,8 +320,7 @@ def command(
         print(f"error: {what if unknown else f'no {store}; run the sweep first'}", file=sys.stderr)
         raise typer.Exit(2)
     expect.set_options(timeout=1000 * UI_SECONDS)
-    with server(store.resolve()) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with server(store.resolve()) as address, chromium() as browser:
 
         def only_the_server(route: Route) -> None:
             if route.request.url.startswith(address):
@@ -345,7 +338,6 @@ def command(
             save(settled(page), out / f"mlflow-{name}.png")
             print(out / f"mlflow-{name}.png", (out / f"mlflow-{name}.png").stat().st_size)
             context.close()
-        browser.close()
 
 
 if __name__ == "__main__":
