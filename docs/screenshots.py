@@ -1,7 +1,7 @@
 """The pictures of the MLflow UI in these docs, each made by the clicks that comparing.md tells of.
 
     pip install -c constraints.txt -e '.[docs]' && apt-get install chromium
-    python docs/screenshots.py                      # or the names of some: runs-table curves
+    python docs/screenshots.py                      # or the names of some: table curves
 
 They show the runs of mlflow.db, so run the sweep of comparing.md first. The MLflow server is
 started here; the browser reaches it and nothing else.
