@@ -1,6 +1,5 @@
 """Images that are no avatars of the data set, to see which scores notice: levels (N, 3, H, W)."""
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import resvg_py
 import torch
 from dicebear import Avatar, Style
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from glow import Glow, quantize, to_levels, to_pixels
 from stages.params import FolderParams
-from stages.sources.avatars import BACKGROUND, FACE_CENTER, OPTIONS, SUPERSAMPLING
+from stages.sources.avatars import FACE_CENTER, OPTIONS, drawn
 from stages.sources.folder import FolderSource
 
 TILES = "tiles of photographs"  # whose terms are the user's to know: counted, never shown
@@ -93,24 +90,17 @@ class Oddities:
     def _drawn(self, style: str, options: dict[str, Any], zoom: float) -> Tensor:
         """Faces as the avatars source draws them."""
         text = files("dicebear_styles").joinpath(f"{style}.json").read_text("utf-8")
-        definition, side = Style(json.loads(text)), SUPERSAMPLING * self.glow.config.image_size
-        whole = round(side * zoom)
-        left, top = (round(whole * center - side / 2) for center in FACE_CENTER)
-        left, top = (left, top) if zoom > 1 else (0, 0)
-        pictures = []
-        for number in range(self.n):
-            avatar = Avatar(definition, {**options, "seed": f"{self.seed}/odd-{number}"})
-            png = resvg_py.svg_to_bytes(
-                svg_string=avatar.to_string(),
-                background=BACKGROUND,
-                width=whole,
-                height=whole,
-                skip_system_fonts=True,
+        definition, size = Style(json.loads(text)), self.glow.config.image_size
+        center = FACE_CENTER if zoom > 1 else (0.5, 0.5)
+        pictures = [
+            drawn(
+                Avatar(definition, {**options, "seed": f"{self.seed}/odd-{number}"}),
+                size,
+                zoom,
+                center,
             )
-            drawing = Image.open(io.BytesIO(bytes(png))).convert("RGB")
-            canvas = Image.new("RGB", (side, side), BACKGROUND)
-            canvas.paste(drawing, (-left, -top))
-            pictures.append(np.asarray(canvas.reduce(SUPERSAMPLING)))
+            for number in range(self.n)
+        ]
         return self._stacked(pictures)
 
     def _tiles(self, folder: Path) -> Tensor:

@@ -10,13 +10,13 @@ from PIL import Image
 from glow.apps.pictures import resized
 from stages.sources.mapped import MappedImages
 from stages.sources.published import Publication
-from stages.sources.source import NOT_TEST, Entry, Pixels, RawImage
+from stages.sources.source import NOT_TEST, Entry, Pixels, RawImage, Source
 
 HELD_OUT = {"test", "valid"}  # parts that no model is trained on; both are tested on
 
 
 @dataclass(frozen=True)
-class ArraySource:
+class ArraySource(Source):
     """Image number i of the part `train` is `train/<i>`; the training parts are cut by the hash.
 
     One process decodes the files, one after another, into a file that all of them map.
@@ -31,11 +31,6 @@ class ArraySource:
     def credit(self) -> str:
         """The authors and their terms."""
         return self.publication.credit
-
-    @property
-    def attribute_names(self) -> tuple[str, ...]:
-        """None but the classes."""
-        return ()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from dicebear import Avatar, Style
 from PIL import Image
 
 from stages.params import AvatarsParams
-from stages.sources.source import Entry, RawImage
+from stages.sources.source import Entry, Pixels, RawImage, Source
 
 BACKGROUND = "#dfeaf5"
 FACE_CENTER = (0.5, 0.47)  # of the drawing, where zooming goes
@@ -69,7 +69,7 @@ ATTRIBUTES = (
 
 
 @dataclass(frozen=True)
-class AvatarsSource:
+class AvatarsSource(Source):
     """Avatar number i of a seed is the same image everywhere."""
 
     params: AvatarsParams
@@ -89,11 +89,6 @@ class AvatarsSource:
         """Ten attributes; the names that CelebA has are CelebA's."""
         return ATTRIBUTES
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
     def entries(self) -> list[Entry]:
         """One per avatar, in the order of their numbers."""
         return [Entry(f"avatar-{index:08d}") for index in range(self.params.n_images)]
@@ -101,21 +96,26 @@ class AvatarsSource:
     def read(self, entry: Entry) -> RawImage:
         """Draws one face (about 3 ms)."""
         avatar = Avatar(_style(), {**OPTIONS, "seed": f"{self.seed}/{entry.name}"})
-        side = SUPERSAMPLING * self.image_size
-        whole = round(side * self.params.zoom)
-        png = resvg_py.svg_to_bytes(
-            svg_string=avatar.to_string(),
-            background=BACKGROUND,
-            width=whole,
-            height=whole,
-            skip_system_fonts=True,
-        )
-        left, top = (round(whole * center - side / 2) for center in FACE_CENTER)
-        drawing = Image.open(io.BytesIO(bytes(png))).convert("RGB")
-        canvas = Image.new("RGB", (side, side), BACKGROUND)
-        canvas.paste(drawing, (-left, -top))
-        pixels = np.asarray(canvas.reduce(SUPERSAMPLING))
+        pixels = drawn(avatar, self.image_size, self.params.zoom, FACE_CENTER)
         return RawImage(pixels, _attributes(avatar.to_json()["options"]))
+
+
+def drawn(avatar: Avatar, image_size: int, zoom: float, center: tuple[float, float]) -> Pixels:
+    """An avatar in pixels (H, W, C), `zoom` times as large as the image, which shows `center`."""
+    side = SUPERSAMPLING * image_size
+    whole = round(side * zoom)
+    png = resvg_py.svg_to_bytes(
+        svg_string=avatar.to_string(),
+        background=BACKGROUND,
+        width=whole,
+        height=whole,
+        skip_system_fonts=True,
+    )
+    left, top = (round(whole * place - side / 2) for place in center)
+    drawing = Image.open(io.BytesIO(bytes(png))).convert("RGB")
+    canvas = Image.new("RGB", (side, side), BACKGROUND)
+    canvas.paste(drawing, (-left, -top))
+    return np.asarray(canvas.reduce(SUPERSAMPLING))
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ from stages.params import FolderParams
 from stages.sources.files import Location
 from stages.sources.layout import Layout
 from stages.sources.pictures import cropped, decoded, decoded_bytes, raw
-from stages.sources.source import Entry, RawImage
+from stages.sources.source import Entry, RawImage, Source
 from stages.sources.tables import match_rows, read_attribute_names, read_attributes, read_splits
 from stages.sources.zip_images import names_in, read_from
 
@@ -27,7 +27,7 @@ CREDIT = (
 
 
 @dataclass(frozen=True)
-class CelebaSource:
+class CelebaSource(Source):
     """Image 000001.jpg is the face that CelebA calls so, cropped to 148x148 around it.
 
     Args:
@@ -49,11 +49,6 @@ class CelebaSource:
     def attribute_names(self) -> tuple[str, ...]:
         """The 40 of list_attr_celeba.txt."""
         return read_attribute_names(CELEBA.table(self._root, ATTRIBUTES))
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
 
     def entries(self) -> list[Entry]:
         """All images, in the splits of list_eval_partition.txt."""

@@ -11,7 +11,7 @@ from stages.sources.files import Location
 from stages.sources.layout import Layout
 from stages.sources.npy_image import decoded_npy
 from stages.sources.pictures import SUFFIXES, cropped, decoded, raw
-from stages.sources.source import Entry, RawImage
+from stages.sources.source import Entry, RawImage, Source
 from stages.sources.tables import (
     read_attribute_names,
     read_attributes,
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class CelebaHqSource:
+class CelebaHqSource(Source):
     """Image `00007` is number 7 of CelebA-HQ, whatever its file is called.
 
     Args:
@@ -62,11 +62,6 @@ class CelebaHqSource:
         """The 40 of CelebA; none where no table is there."""
         table = self._table(OWN_ATTRIBUTES) or self._table(ATTRIBUTES)
         return read_attribute_names(table) if table else ()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
 
     def entries(self) -> list[Entry]:
         """All images by number, in CelebA's splits where its partition is there."""

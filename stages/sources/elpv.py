@@ -9,7 +9,7 @@ import numpy as np
 
 from glow.apps.pictures import decode, open_image, resized
 from stages.errors import InputError
-from stages.sources.source import Entry, RawImage
+from stages.sources.source import Entry, RawImage, Source
 
 PACKAGE = "elpv_dataset"
 N_IMAGES = 2624
@@ -19,7 +19,7 @@ INSTALL = "`pip install -c constraints.txt -e '.[elpv]'` brings it"
 
 
 @dataclass(frozen=True)
-class ElpvSource:
+class ElpvSource(Source):
     """Cells of 44 solar modules, 300x300 and grey, named as in the package: images/cell0001.
 
     Experts rated each cell as functional or defective, and how sure they were: a probability of 0,
@@ -43,11 +43,6 @@ class ElpvSource:
     def attribute_names(self) -> tuple[str, ...]:
         """A defect that is more likely than not, and the kind of silicon."""
         return ("Defective", "Monocrystalline")
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
 
     def entries(self) -> list[Entry]:
         """All cells in the order of the package; it settles no split."""

@@ -7,7 +7,7 @@ from stages.params import FolderParams
 from stages.sources.files import Location
 from stages.sources.layout import Layout
 from stages.sources.pictures import cropped, decoded, raw
-from stages.sources.source import NOT_TEST, Entry, RawImage
+from stages.sources.source import NOT_TEST, Entry, RawImage, Source
 
 SIDES = {128: "thumbnails128x128", 1024: "images1024x1024"}
 IMAGE = re.compile(r"(?:\d{5}/)?(\d{5})\.png")
@@ -21,7 +21,7 @@ FFHQ = Layout(
 
 
 @dataclass(frozen=True)
-class FfhqSource:
+class FfhqSource(Source):
     """Image `00007` is number 7 of FFHQ, of either size.
 
     Where both folders are there, the thumbnails are read for images of 128 pixels or fewer.
@@ -44,16 +44,6 @@ class FfhqSource:
             "(https://github.com/NVlabs/ffhq-dataset), CC BY-NC-SA 4.0; the photographs by their "
             "authors on Flickr under CC BY, CC BY-NC, public domain or U.S. Government terms"
         )
-
-    @property
-    def attribute_names(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
 
     def entries(self) -> list[Entry]:
         """All images by number; what the makers call validation is our test."""

@@ -13,14 +13,14 @@ from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.files import Location
 from stages.sources.pictures import SUFFIXES, cropped, decoded, opened, raw
-from stages.sources.source import Entry, RawImage
+from stages.sources.source import Entry, RawImage, Source
 from stages.sources.tables import match_rows, read_attribute_names, read_attributes, read_splits
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class FolderSource:
+class FolderSource(Source):
     """Images are named by their paths in the folder; tiles are `photo.jpg#0007`."""
 
     params: FolderParams
@@ -36,11 +36,6 @@ class FolderSource:
         """The columns of the attribute table; none without one."""
         table = self.params.attributes
         return read_attribute_names(self._root / table) if table else ()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
 
     def entries(self) -> list[Entry]:
         """All images, sorted by path; for tiles, the header of each photograph is read."""

@@ -12,7 +12,7 @@ import numpy as np
 from glow.apps.pictures import UnreadableImage, decode, open_image, resized
 from stages.errors import InputError
 from stages.sources.archive import plain_members
-from stages.sources.source import NOT_TEST, Entry, RawImage
+from stages.sources.source import NOT_TEST, Entry, RawImage, Source
 
 SPLITS = {"train": NOT_TEST, "valid": "test"}
 COUNTS = {"train": 1281149, "valid": 49999}
@@ -28,7 +28,7 @@ def png_files(folder: Path, side: int) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class ImagenetPngs:
+class ImagenetPngs(Source):
     """`train/0000001` is train_32x32/0000001.png, in a folder, else in train_32x32.tar.
 
     Args:
@@ -52,16 +52,6 @@ class ImagenetPngs:
             "non-commercial research and education, under the terms of ImageNet "
             "(https://image-net.org/download), which does not own the photographs"
         )
-
-    @property
-    def attribute_names(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """None: this release has no labels."""
-        return ()
 
     def entries(self) -> list[Entry]:
         """All images by name; their place is their offset in the tar."""

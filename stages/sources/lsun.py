@@ -12,7 +12,7 @@ from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.files import Location
 from stages.sources.pictures import check_size, cropped, decoded_bytes, raw
-from stages.sources.source import NOT_TEST, Entry, RawImage
+from stages.sources.source import NOT_TEST, Entry, RawImage, Source
 
 URL = "https://github.com/fyu/lsun"
 FILES = "bedroom_train_lmdb/ and bedroom_val_lmdb/, or those of other categories, unzipped"
@@ -20,7 +20,7 @@ DATABASE = re.compile(r"(.+)_(train|val)_lmdb")
 
 
 @dataclass(frozen=True)
-class LsunSource:
+class LsunSource(Source):
     """Image `bedroom_val/KEY` has that key in bedroom_val_lmdb.
 
     A name and an entry of some 250 bytes in all is held for each of the three million bedrooms.
@@ -37,11 +37,6 @@ class LsunSource:
             "Jianxiong Xiao (https://arxiv.org/abs/1506.03365), for research; the photographs are "
             "not theirs"
         )
-
-    @property
-    def attribute_names(self) -> tuple[str, ...]:
-        """None, classes aside."""
-        return ()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -44,7 +44,10 @@ class RawImage:
 
 
 class Source(Protocol):
-    """A data set that is listed cheaply and read image by image, in any process (picklable)."""
+    """A data set that is listed cheaply and read image by image, in any process (picklable).
+
+    Readers inherit from it for what most of them lack.
+    """
 
     @property
     def credit(self) -> str:
@@ -52,11 +55,13 @@ class Source(Protocol):
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
-        """The attributes that every image of this source has, classes aside."""
+        """The attributes that every image of this source has, classes aside; by default none."""
+        return ()
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, of which every image has one; none where there are no labels."""
+        """Names of the classes, of which every image has one; by default there are none."""
+        return ()
 
     def entries(self) -> list[Entry]:
         """All images; raises InputError where there is nothing to read."""
