@@ -127,5 +127,5 @@ def log_abs_det_jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Ten
     return torch.stack([of_one(image) for image in x])
 
 
-def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)

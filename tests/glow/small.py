@@ -43,7 +43,7 @@ def images(config: GlowConfig, n: int = 3, seed: int = 1) -> Tensor:
     return torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5
 
 
-def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
 
 

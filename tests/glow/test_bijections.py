@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from layers import batch, built, close, log_abs_det_jacobian, over_all
+from layers import assert_close, batch, built, log_abs_det_jacobian, over_all
 
 from glow.bijection import Bijection
 
@@ -18,8 +18,8 @@ def test_inverse_undoes_forward_and_negates_log_det(
     bijection, x = built(make, shape[1]), batch(shape)
     z, log_det = bijection(x)
     back, log_det_back = bijection.inverse(z)
-    close(back, x, 1e-10)
-    close(log_det_back, -log_det, 1e-10)
+    assert_close(back, x, 1e-10)
+    assert_close(log_det_back, -log_det, 1e-10)
     assert log_det.shape == log_det_back.shape == (shape[0],)
 
 
@@ -30,7 +30,7 @@ def test_forward_undoes_inverse(
     bijection = built(make, shape[1])
     z = bijection(batch(shape))[0].detach()
     other = batch(tuple(z.shape), seed=3)
-    close(bijection(bijection.inverse(other)[0])[0], other, 1e-10)
+    assert_close(bijection(bijection.inverse(other)[0])[0], other, 1e-10)
 
 
 @over_all
@@ -39,10 +39,10 @@ def test_log_det_is_that_of_the_jacobian(
 ) -> None:
     bijection, x = built(make, shape[1]), batch(shape)
     z, log_det = bijection(x)
-    close(log_det, log_abs_det_jacobian(lambda v: bijection(v)[0], x), 1e-9)
+    assert_close(log_det, log_abs_det_jacobian(lambda v: bijection(v)[0], x), 1e-9)
     z = z.detach()
     _, log_det_back = bijection.inverse(z)
-    close(log_det_back, log_abs_det_jacobian(lambda v: bijection.inverse(v)[0], z), 1e-9)
+    assert_close(log_det_back, log_abs_det_jacobian(lambda v: bijection.inverse(v)[0], z), 1e-9)
 
 
 @over_all
@@ -68,8 +68,8 @@ def test_images_of_a_batch_do_not_mix(
     x = batch((3, *shape[1:]))
     z, log_det = bijection(x)
     alone, log_det_alone = bijection(x[1:2])
-    close(z[1:2], alone, 1e-12)
-    close(log_det[1:2], log_det_alone, 1e-12)
+    assert_close(z[1:2], alone, 1e-12)
+    assert_close(log_det[1:2], log_det_alone, 1e-12)
 
 
 @over_all
@@ -77,4 +77,4 @@ def test_initialize_returns_what_forward_then_gives(
     make: Callable[[int], Bijection], shape: tuple[int, int, int, int]
 ) -> None:
     bijection, x = built(make, shape[1]), batch((7, *shape[1:]))
-    close(bijection.initialize(x), bijection(x)[0], 1e-10)
+    assert_close(bijection.initialize(x), bijection(x)[0], 1e-10)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from layers import (
     COUPLINGS,
     PERMUTATIONS,
+    assert_close,
     batch,
     built,
-    close,
     flow_step,
     network,
     perturbed,
@@ -32,15 +32,15 @@ def test_actnorm_is_its_formula() -> None:
         (float(x[0, c]) + actnorm.bias[c].item()) * math.exp(3 * actnorm.logs[c].item())
         for c in range(2)
     ]
-    close(actnorm(x)[0].flatten(), torch.tensor(expected, dtype=torch.float64), 1e-12)
+    assert_close(actnorm(x)[0].flatten(), torch.tensor(expected, dtype=torch.float64), 1e-12)
 
 
 def test_actnorm_initialize_normalises_every_channel() -> None:
     actnorm = built(ActNorm, 3)
     x = batch((5, 3, 4, 6)) * torch.tensor([0.1, 1.0, 20.0])[:, None, None] + 3
     z = actnorm.initialize(x)
-    close(z.mean(dim=(0, 2, 3)), torch.zeros(3, dtype=torch.float64), 1e-9)
-    close(z.var(dim=(0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), 1e-4)
+    assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(3, dtype=torch.float64), 1e-9)
+    assert_close(z.var(dim=(0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), 1e-4)
 
 
 def test_actnorm_initialize_survives_a_constant_channel() -> None:
@@ -50,7 +50,7 @@ def test_actnorm_initialize_survives_a_constant_channel() -> None:
 
 def test_reverse_reverses_the_channels() -> None:
     x = batch((3, 5, 2, 3))
-    close(built(Reverse, 5)(x)[0], x.flip(1), 0)
+    assert_close(built(Reverse, 5)(x)[0], x.flip(1), 0)
 
 
 def test_shuffle_permutes_the_channels_as_saved() -> None:
@@ -76,7 +76,7 @@ def test_lu_holds_its_matrix_to_the_parameterisation() -> None:
     """Numbers in the wrong triangle are not read, so log|det W| stays the sum."""
     conv = built(InvertibleConv1x1LU, 5)
     assert int((conv.lower.triu() != 0).sum()) == int((conv.upper.tril() != 0).sum()) == 15
-    close(conv.log_abs_det(), torch.linalg.slogdet(conv.matrix()).logabsdet, 1e-12)
+    assert_close(conv.log_abs_det(), torch.linalg.slogdet(conv.matrix()).logabsdet, 1e-12)
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
@@ -105,8 +105,8 @@ def test_affine_coupling_takes_shift_from_even_and_scale_from_odd_channels() -> 
     h = layer.conditioner(x[:, :2])
     shift, scale = h[:, [0, 2]], torch.sigmoid(h[:, [1, 3]] + 2)
     z, log_det = layer(x)
-    close(z[:, 2:], (x[:, 2:] + shift) * scale, 1e-12)
-    close(log_det, scale.log().sum(dim=(1, 2, 3)), 1e-12)
+    assert_close(z[:, 2:], (x[:, 2:] + shift) * scale, 1e-12)
+    assert_close(log_det, scale.log().sum(dim=(1, 2, 3)), 1e-12)
 
 
 def test_squeeze_orders_channels_by_colour_row_column() -> None:
@@ -127,14 +127,14 @@ def test_flow_step_is_its_three_layers_one_after_another(
 ) -> None:
     step, x = built(flow_step(permutation, coupling), 4), batch((3, 4, 2, 3))
     z, log_det = Chain([step.actnorm, step.permutation, step.coupling])(x)
-    close(step(x)[0], z, 1e-12)
-    close(step(x)[1], log_det, 1e-12)
+    assert_close(step(x)[0], z, 1e-12)
+    assert_close(step(x)[1], log_det, 1e-12)
 
 
 def test_chain_applies_the_first_bijection_first() -> None:
     first, second = built(ActNorm, 3), perturbed(ActNorm(3), seed=9)
     x = batch((2, 3, 2, 2))
-    close(Chain([first, second])(x)[0], second(first(x)[0])[0], 0)
+    assert_close(Chain([first, second])(x)[0], second(first(x)[0])[0], 0)
     assert not torch.allclose(second(first(x)[0])[0], first(second(x)[0])[0])
 
 
@@ -149,7 +149,7 @@ def test_edge_convolution_sees_a_channel_that_is_one_outside_the_image(
     edge = F.pad(x.new_zeros(3, 1, *size), (1, 1, 1, 1), value=1.0)
     padded = torch.cat((F.pad(x, (1, 1, 1, 1)), edge), dim=1)
     expected = scale[:, None, None] * (F.conv2d(padded, conv.weight) + bias[:, None, None])
-    close(getattr(conv, way)(x, conv.fold(bias, scale)), expected, 1e-12)
+    assert_close(getattr(conv, way)(x, conv.fold(bias, scale)), expected, 1e-12)
 
 
 def test_min_scale_bounds_what_the_inverse_enlarges() -> None:

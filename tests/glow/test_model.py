@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import (
-    close,
+    assert_close,
     config_of,
     density_by_jacobian,
     images,
@@ -29,10 +29,10 @@ def test_decode_undoes_encode_and_encode_undoes_decode(
 ) -> None:
     config = config_of(n_levels, side, channels)
     glow, x = new_glow(config), images(config)
-    close(glow.decode(glow.encode(x)), x, 1e-9)
+    assert_close(glow.decode(glow.encode(x)), x, 1e-9)
     glow = new_glow(config, noise=0.02)
     latents = glow.draw_latents(3, generator=torch.Generator().manual_seed(0))
-    close(glow.encode(glow.decode(latents)).flatten(), latents.flatten(), 1e-9)
+    assert_close(glow.encode(glow.decode(latents)).flatten(), latents.flatten(), 1e-9)
 
 
 @over_sizes
@@ -59,7 +59,7 @@ def test_log_prob_is_the_change_of_variables(n_levels: int, side: int, channels:
     glow, x = new_glow(config), images(config, n=2)
     log_prob = glow.log_prob(x)
     assert log_prob.shape == (2,)
-    close(log_prob, density_by_jacobian(glow, x), 1e-9)
+    assert_close(log_prob, density_by_jacobian(glow, x), 1e-9)
     assert torch.equal(glow(x).log_prob, log_prob)
 
 
@@ -76,8 +76,10 @@ def test_sample_at_temperature_zero_is_the_image_of_zero_latents() -> None:
     glow = new_glow(config, noise=0.02)
     samples = glow.sample(2, temperature=0)
     assert torch.equal(samples, glow.sample(2, temperature=0))
-    close(samples[0], samples[1], 1e-12)
-    close(glow.encode(samples).flatten(), torch.zeros(2, config.n_dims, dtype=torch.float64), 1e-9)
+    assert_close(samples[0], samples[1], 1e-12)
+    assert_close(
+        glow.encode(samples).flatten(), torch.zeros(2, config.n_dims, dtype=torch.float64), 1e-9
+    )
 
 
 def test_sample_is_the_decoded_seeded_noise_times_the_temperature() -> None:
@@ -90,7 +92,7 @@ def test_sample_is_the_decoded_seeded_noise_times_the_temperature() -> None:
     assert torch.equal(samples, glow.sample(3, temperature=0.7, generator=seeded(0)))
     assert not torch.allclose(samples, glow.sample(3, temperature=0.7, generator=seeded(1)))
     noise = glow.draw_latents(3, generator=seeded(0))
-    close(glow.encode(samples).flatten(), 0.7 * noise.flatten(), 1e-9)
+    assert_close(glow.encode(samples).flatten(), 0.7 * noise.flatten(), 1e-9)
 
 
 def test_drawn_latents_are_standard_normal() -> None:

@@ -23,7 +23,7 @@ def by_autograd(x: Tensor, kernel: Tensor, bias: Tensor, grad: Tensor) -> tuple[
     return torch.autograd.grad(F.conv2d(*leaves, padding=1), leaves, grad)
 
 
-def close(actual: Tensor, expected: Tensor) -> None:
+def assert_close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11)
 
 
@@ -34,17 +34,17 @@ def test_gradients_of_both_convolutions(shape: tuple[int, int, int, int]) -> Non
     grad = grad.contiguous(memory_format=torch.channels_last)
     expected = by_autograd(x, kernel, bias, grad)
     for actual, right in zip(products.widening_backward(grad, x, kernel), expected, strict=True):
-        close(actual, right)
+        assert_close(actual, right)
     for actual, right in zip(
         products.narrowing_backward(grad, x, kernel), expected[:2], strict=True
     ):
-        close(actual, right)
+        assert_close(actual, right)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_fused_convolution(shape: tuple[int, int, int, int]) -> None:
     x, kernel, bias = operands(shape, outputs=7)
-    close(products.conv_relu(x, kernel, bias), F.conv2d(x, kernel, bias, padding=1).relu())
+    assert_close(products.conv_relu(x, kernel, bias), F.conv2d(x, kernel, bias, padding=1).relu())
 
 
 @pytest.mark.parametrize("rows", [5, 3000])  # small products are MKL's, large ones oneDNN's

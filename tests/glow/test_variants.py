@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from small import (
-    close,
+    assert_close,
     config_of,
     density_by_jacobian,
     images,
@@ -42,8 +42,8 @@ def test_every_variant_is_the_change_of_variables(
     config = config_of(n_levels, side, 1, depth=1, **changes)
     glow, x = new_glow(config).eval(), images(config, n=2)
     labels = torch.tensor([1, 0]) if config.classes else None
-    close(glow.log_prob(x, labels), density_by_jacobian(glow, x, labels), 1e-9)
-    close(glow.decode(glow.encode(x, labels), labels), x, 1e-9)
+    assert_close(glow.log_prob(x, labels), density_by_jacobian(glow, x, labels), 1e-9)
+    assert_close(glow.decode(glow.encode(x, labels), labels), x, 1e-9)
 
 
 def test_classes_have_densities_of_their_own() -> None:
@@ -67,7 +67,7 @@ def test_the_terms_of_all_levels_add_up_to_log_prob() -> None:
     config = config_of(3, 8, 3)
     said = new_glow(config)(images(config))
     assert len(said.log_dets) == len(said.log_priors) == 3
-    close(sum(said.log_dets) + sum(said.log_priors), said.log_prob, 1e-9)
+    assert_close(sum(said.log_dets) + sum(said.log_priors), said.log_prob, 1e-9)
 
 
 def test_batch_normalisation_in_training_sees_the_batch_and_else_does_not() -> None:
@@ -75,7 +75,7 @@ def test_batch_normalisation_in_training_sees_the_batch_and_else_does_not() -> N
     glow, x = new_glow(config), images(config, n=4)
     glow.initialize(x)
     alone = glow.eval().log_prob(x[:1])
-    close(glow.log_prob(x)[:1], alone, 1e-9)
+    assert_close(glow.log_prob(x)[:1], alone, 1e-9)
     assert not torch.allclose(glow.train().log_prob(x[:2])[:1], alone)
 
 
@@ -86,5 +86,5 @@ def test_log_prob_is_exact_for_every_kind_of_step(
 ) -> None:
     config = config_of(coupling=coupling, permutation=permutation, learn_top=learn_top)
     glow, x = new_glow(config), images(config, n=1)
-    close(glow.log_prob(x), density_by_jacobian(glow, x), 1e-9)
-    close(glow.decode(glow.encode(x)), x, 1e-9)
+    assert_close(glow.log_prob(x), density_by_jacobian(glow, x), 1e-9)
+    assert_close(glow.decode(glow.encode(x)), x, 1e-9)
