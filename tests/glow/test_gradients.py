@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small import COUPLINGS, close, config_of, images, new_glow, over_combinations
+from small import COUPLINGS, assert_close, config_of, images, new_glow, over_combinations
 from torch import Tensor
 
 from glow import Glow
@@ -34,7 +34,7 @@ def test_reversible_gradients_are_those_of_autograd(coupling: str, permutation: 
         level.steps.backprop = "autograd"
     by_autograd = gradients(glow, x)
     for name, gradient in by_autograd.items():
-        close(reversible[name], gradient, 1e-9)
+        assert_close(reversible[name], gradient, 1e-9)
     assert any(float(gradient.abs().max()) > 0.1 for gradient in by_autograd.values())
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
-from small import close, config_of, images, new_glow, over_combinations
+from small import assert_close, config_of, images, new_glow, over_combinations
 from torch import Tensor
 
 from glow import Glow, load_glow, save_glow
@@ -45,8 +45,8 @@ def test_initialize_normalises_after_every_actnorm(coupling: str, permutation: s
             for step in level.steps.bijections:
                 for h in activations_after_actnorms(step, x):
                     mean, variance = h.mean(dim=(0, 2, 3)), h.var(dim=(0, 2, 3), correction=0)
-                    close(mean, torch.zeros_like(mean), 1e-8)
-                    close(variance, torch.ones_like(variance), 1e-3)
+                    assert_close(mean, torch.zeros_like(mean), 1e-8)
+                    assert_close(variance, torch.ones_like(variance), 1e-3)
                     checked += 1
                 x = step(x)[0]
             if level.split is not None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import close, config_of, images, new_glow
+from small import assert_close, config_of, images, new_glow
 
 from glow.architecture import build_levels
 
@@ -42,12 +42,12 @@ def test_a_level_is_exact_on_images_of_any_sides(
     back, log_det_back = level.inverse(z)
     assert z.shape == (n, 4 * channels, rows, columns)
     assert log_det.shape == (n,)
-    close(back, x, 1e-8)
-    close(log_det_back, -log_det, 1e-8)
+    assert_close(back, x, 1e-8)
+    assert_close(log_det_back, -log_det, 1e-8)
     jacobian = torch.autograd.functional.jacobian(
         lambda v: level(v[None])[0][0].flatten(), x[0]
     ).reshape(x[0].numel(), -1)
-    close(torch.linalg.slogdet(jacobian).logabsdet, log_det[0], 1e-8)
+    assert_close(torch.linalg.slogdet(jacobian).logabsdet, log_det[0], 1e-8)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -63,5 +63,5 @@ def test_a_model_is_exact_on_batches_of_any_size(
 ) -> None:
     config = config_of(*sizes, channels, **variant)
     glow, x = new_glow(config, seed), images(config, n, seed)
-    close(glow.decode(glow.encode(x)), x, 1e-8)
-    close(glow.log_prob(x)[-1:], glow.log_prob(x[-1:]), 1e-8)
+    assert_close(glow.decode(glow.encode(x)), x, 1e-8)
+    assert_close(glow.log_prob(x)[-1:], glow.log_prob(x[-1:]), 1e-8)

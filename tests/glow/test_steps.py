@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import COUPLINGS, close, config_of, images, new_glow, over_combinations
+from small import COUPLINGS, assert_close, config_of, images, new_glow, over_combinations
 from torch import Tensor, nn
 
 from glow import Glow
@@ -30,18 +30,18 @@ def both_ways(glow: Glow, x: Tensor) -> None:
     slow = glow(x)
     with torch.no_grad():
         fast = glow(x)
-        close(fast.log_prob, slow.log_prob.detach(), 1e-10)
-        close(fast.latents.flatten(), slow.latents.flatten().detach(), 1e-10)
-        close(glow.decode(fast.latents), x, 1e-9)
+        assert_close(fast.log_prob, slow.log_prob.detach(), 1e-10)
+        assert_close(fast.latents.flatten(), slow.latents.flatten().detach(), 1e-10)
+        assert_close(glow.decode(fast.latents), x, 1e-9)
         for level in glow.levels:
             z = torch.randn_like(level.squeeze(images(glow.config))[0]) * 0.1
             z, again = z.to(x), z.clone().requires_grad_()
             x_fast, log_det = level.steps.inverse(z)
-            close(level.steps.restore(z), x_fast, 0)
+            assert_close(level.steps.restore(z), x_fast, 0)
             with torch.enable_grad():
                 x_slow, expected = level.steps.inverse(again)
-            close(x_fast, x_slow.detach(), 1e-9)
-            close(log_det, expected.detach(), 1e-9)
+            assert_close(x_fast, x_slow.detach(), 1e-9)
+            assert_close(log_det, expected.detach(), 1e-9)
             break
 
 
@@ -65,7 +65,7 @@ def test_gradients_in_training_are_those_of_the_definition(
         glow.log_prob(x).square().sum().backward()
         found.append({name: p.grad.clone() for name, p in glow.named_parameters()})  # type: ignore[union-attr]
     for name, expected in found[1].items():
-        close(
+        assert_close(
             found[0][name] / expected.abs().max().clamp(min=1),
             expected / expected.abs().max().clamp(min=1),
             1e-9,
@@ -79,9 +79,9 @@ def test_other_parameters_are_noticed() -> None:
         before = glow.log_prob(x)
         glow.load_state_dict(other.state_dict(), assign=True)
         assert not torch.equal(glow.log_prob(x), before)
-        close(glow.log_prob(x), other.log_prob(x), 1e-12)
+        assert_close(glow.log_prob(x), other.log_prob(x), 1e-12)
         glow.float().double()
-        close(glow.log_prob(x), other.log_prob(x), 1e-2)
+        assert_close(glow.log_prob(x), other.log_prob(x), 1e-2)
 
 
 def test_frozen_weights_are_folded_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_frozen_weights_are_folded_once(monkeypatch: pytest.MonkeyPatch) -> None
         with glow.frozen():
             for _ in range(3):
                 assert torch.equal(glow.log_prob(x), expected)
-                close(glow.log_prob(x[:1]), expected[:1], 1e-12)
+                assert_close(glow.log_prob(x[:1]), expected[:1], 1e-12)
         assert len(folded) == 2 * config.n_levels
         for parameter in glow.parameters():
             parameter.mul_(1.1)
@@ -121,7 +121,7 @@ def test_frozen_weights_in_float32_are_packed_and_compute_the_same(
                 torch.testing.assert_close(
                     glow.log_prob(batch), log_prob[: len(batch)], rtol=1e-6, atol=1e-3
                 )
-            close(glow.decode(latents), decoded, 1e-5)
+            assert_close(glow.decode(latents), decoded, 1e-5)
             assert glow.sample(2).isfinite().all()
 
 
