@@ -21,7 +21,7 @@ What is not finite counts as the oddest, infinity.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,12 @@ class Evidence:
     squared_norms: Tensor
     latent_dims: list[int]
 
+    @classmethod
+    def of(cls, glow: Glow, levels: Tensor, measured: Tensor) -> "Evidence":
+        """From images (N, C, H, W) and what `measure` found for them, (N, 1 + L)."""
+        bits, *norms = measured.T
+        return cls(bits, compressed_bits(levels), torch.stack(norms), dims(glow))
+
 
 @torch.inference_mode()
 def gather(
@@ -73,21 +79,30 @@ def gather(
     """
     config, device = glow.config, next(glow.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    bits, norms = [], []
+    said = []
     with glow.frozen():
         for start in range(0, len(levels), batch_size):
             rows = slice(start, start + batch_size)
             classes = None if labels is None else labels[rows].to(device)
             batch = levels[rows].to(device)
-            said = [
-                glow(dequantize(batch, config.n_bits, generator), classes) for _ in range(n_draws)
-            ]
-            log_probs = torch.stack([one.log_prob for one in said]).double().mean(dim=0)
-            bits.append(bits_per_dim(log_probs, config.n_dims, config.n_bits))
-            norms.append(torch.stack([one.latents.squared_norms() for one in said]).mean(dim=0))
-    return Evidence(
-        torch.cat(bits).cpu(), compressed_bits(levels), torch.cat(norms, dim=1).cpu(), dims(glow)
-    )
+            draws = [dequantize(batch, config.n_bits, generator) for _ in range(n_draws)]
+            said.append(measure(glow, draws, classes))
+    return Evidence.of(glow, levels, torch.cat(said).cpu())
+
+
+def measure(glow: Glow, draws: Sequence[Tensor], labels: Tensor | None) -> Tensor:
+    """Bits per dimension and squared norms of the levels' latents, (B, 1 + L), float64.
+
+    Args:
+        glow: the model.
+        draws: the same images (B, C, H, W), each dequantised another time; the mean is taken.
+        labels: (B,), of a model with classes.
+    """
+    said = [glow(x, labels) for x in draws]
+    log_probs = torch.stack([one.log_prob for one in said]).double().mean(dim=0)
+    norms = torch.stack([one.latents.squared_norms() for one in said]).mean(dim=0)
+    bits = bits_per_dim(log_probs, glow.config.n_dims, glow.config.n_bits)
+    return torch.cat([bits[None], norms]).T
 
 
 def dims(glow: Glow) -> list[int]:

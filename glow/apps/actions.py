@@ -19,9 +19,8 @@ from glow import Glow, bits_per_dim, dequantize, load_glow, quantize, to_pixels
 from glow.apps.fetch import file_beside
 from glow.apps.methods import Method, OwnDirections
 from glow.apps.uploads import BadRequest, check_count
-from glow.complexity import compressed_bits
 from glow.latents import Latents
-from glow.scores import Evidence, dims
+from glow.scores import Evidence, measure
 
 MAX_DEQUANTIZATIONS = 64
 BATCH_SIZE = 64  # images computed at once, so that memory does not grow with the request
@@ -112,16 +111,11 @@ class Actions:
         """What tells how odd each image is; see `glow.scores`."""
 
         def found(rows: slice, labels: Tensor | None) -> Tensor:
-            draws = self._dequantized(levels[rows], seed, n_dequantizations)
-            said = [self.glow(x, labels) for x in draws]
-            nats = torch.stack([one.log_prob.double() for one in said]).mean(dim=0)
-            norms = torch.stack([one.latents.squared_norms() for one in said]).mean(dim=0)
-            return torch.cat([nats[None], norms]).T
+            return measure(
+                self.glow, self._dequantized(levels[rows], seed, n_dequantizations), labels
+            )
 
-        nats, *norms = self._in_batches(len(levels), labels, found).T
-        config = self.glow.config
-        bits = bits_per_dim(nats, config.n_dims, config.n_bits)
-        return Evidence(bits, compressed_bits(levels), torch.stack(norms), dims(self.glow))
+        return Evidence.of(self.glow, levels, self._in_batches(len(levels), labels, found))
 
     def reconstruct(self, levels: Tensor, labels: Tensor | None, *, seed: int) -> Tensor:
         """Images encoded and decoded."""
