@@ -29,6 +29,7 @@ from glow.products import (
     product,
     rows,
     through_relu_,
+    weight_gradient,
     widening_backward,
 )
 from glow.step import FlowStep
@@ -201,8 +202,9 @@ class Steps(Piece):
         grad_h = grad_h.to(dtype).contiguous(memory_format=torch.channels_last)
         with self._products(trace.z):
             grad, kernel3 = narrowing_backward(grad_h, trace.h2, step.kernel3)
-            at_2 = rows(through_relu_(grad, trace.h2))
-            weight2, bias2 = at_2.T @ rows(trace.h1), at_2.sum(dim=0, dtype=of_weights)
+            weight2 = weight_gradient(through_relu_(grad, trace.h2), trace.h1)
+            at_2 = rows(grad)
+            bias2 = at_2.sum(dim=0, dtype=of_weights)
             grad = images(product(at_2, step.weight2), trace.h1)
             through_relu_(grad, trace.h1)
             grad, kernel1, bias1 = widening_backward(grad, trace.seen, step.kernel1)
