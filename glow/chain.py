@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glow.bijection import Bijection
+from glow.flat import GradientVector
 from glow.piece import Opaque, Piece
 from glow.precision import Precision
 from glow.reversible import Tape
@@ -34,6 +35,8 @@ class Chain(Bijection):
     Attributes:
         precision: of the products inside the networks of steps of flow (precision.py), where
             they are run together.
+        into: where the gradients of their parameters are added up, all steps' at once; None
+            leaves it to autograd, parameter by parameter.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Chain(Bijection):
         self.bijections = nn.ModuleList(bijections)
         self.backprop = backprop
         self.precision: Precision = "float32"
+        self.into: GradientVector | None = None
         self._cut: dict[tuple[Backprop, Precision], list[Piece]] = {}
         self._frozen: dict[tuple[int, torch.Size], Any] | None = None
 
@@ -57,7 +61,7 @@ class Chain(Bijection):
                     x, log_det = trace.z, log_det + term
             return x, log_det
         if self.training:
-            return Tape(self._pieces(), self.backprop).run(x)
+            return Tape(self._pieces(), self.backprop, self.into).run(x)
         for bijection in self._bijections():
             x, term = bijection(x)
             log_det = log_det + term

@@ -1,10 +1,11 @@
-"""All parameters of a model as one vector.
+"""All parameters of a model as one vector, and all their gradients as another.
 
 So the optimiser, the average, the norm and the all-reduce of data-parallel training are each one
 operation on one tensor, where a Glow has hundreds of small ones.
 """
 
 from collections.abc import Iterable
+from types import TracebackType
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +13,50 @@ from torch import Tensor, nn
 
 def flatten_parameters(module: nn.Module) -> Tensor:
     """A vector (P,) of all parameters, of which the module's own become views."""
-    flat = torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
-    for parameter, part in zip(module.parameters(), _parts(module, flat), strict=True):
+    parameters = list(module.parameters())
+    flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
+    for parameter, part in zip(parameters, _parts(parameters, flat), strict=True):
         parameter.data = part
     return flat
 
 
-def collect_gradients(parameters: Iterable[nn.Parameter], flat: Tensor) -> None:
-    """Moves the gradients of all parameters into the vector `flat`, (P,); zero where none is."""
-    found = []
-    for parameter in parameters:
-        gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-        found.append(gradient.reshape(-1))
-        parameter.grad = None
-    torch.cat(found, out=flat)
+class GradientVector:
+    """Where gradients are added up: inside, every parameter's `grad` is a view of a vector.
+
+    On entering all are zero; those of parameters that nothing depends on stay so.
+
+    Args:
+        parameters: in the order of the vector.
+        vector: (P,), written to.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], vector: Tensor) -> None:
+        self.vector = vector
+        self._parameters = list(parameters)
+        self._views = _parts(self._parameters, vector)
+        self._number = {id(parameter): n for n, parameter in enumerate(self._parameters)}
+
+    def __getitem__(self, parameter: Tensor) -> Tensor:
+        """That parameter's part of the vector, in its shape."""
+        return self._views[self._number[id(parameter)]]
+
+    def __enter__(self) -> "GradientVector":
+        self.vector.zero_()
+        for parameter, view in zip(self._parameters, self._views, strict=True):
+            parameter.grad = view
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
 
 
-def _parts(module: nn.Module, flat: Tensor) -> list[Tensor]:
-    shapes = [parameter.shape for parameter in module.parameters()]
+def _parts(parameters: list[nn.Parameter], flat: Tensor) -> list[Tensor]:
+    shapes = [parameter.shape for parameter in parameters]
     parts = flat.split([shape.numel() for shape in shapes])
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from glow.convolution import outside
-from glow.parts import Each, Parts, stacked
+from glow.parts import Each, Parts, one_by_one, stacked
 from glow.permutation import inverse_of
 from glow.products import packed_kernel, packed_weight
 from glow.step import FlowStep
@@ -48,7 +48,7 @@ class Folding:
 
     Args:
         steps: of one level, each with the plain network.
-        parts: their parameters.
+        parts: their parameters, stacked where they lie side by side.
         x: images that they will see, for their height, width and device.
         dtype: of the networks' weights as they are run; all else is as the parameters are.
     """
@@ -133,7 +133,7 @@ class Folding:
 
     def _each(self, tensors: Each) -> Sequence[Tensor]:
         if tensors[0].dtype == self.dtype:
-            return [tensor.detach() for tensor in tensors]
+            return [tensor.detach() for tensor in one_by_one(tensors)]
         return stacked(tensors).to(self.dtype).unbind()
 
     def _scale(self, logs: Each, bias: Tensor) -> Tensor:

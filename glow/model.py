@@ -13,6 +13,7 @@ from glow.allocator import keep_freed_memory
 from glow.architecture import build_levels
 from glow.chain import Chain
 from glow.config import GlowConfig
+from glow.flat import GradientVector
 from glow.latents import Latents
 from glow.level import Level
 from glow.precision import Float32Products, Precision
@@ -188,6 +189,19 @@ class Glow(nn.Module):
         finally:
             for chain in chains:
                 chain.freeze(frozen=False)
+
+    @contextmanager
+    def gathering(self, into: GradientVector) -> Iterator[None]:
+        """Inside, gradients are added up in that vector: most of them past autograd, in one go."""
+        chains = self._chains()
+        for chain in chains:
+            chain.into = into
+        try:
+            with into:
+                yield
+        finally:
+            for chain in chains:
+                chain.into = None
 
     def _chains(self) -> list[Chain]:
         return [module for module in self.modules() if isinstance(module, Chain)]

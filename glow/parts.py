@@ -1,6 +1,6 @@
 """The parameters of many steps of flow, by what they do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -63,25 +63,46 @@ class Parts:
             logs3=[conv.logs for conv in last],
         )
 
-    def learned(self, of: "Parts") -> list[Tensor]:
-        """Every tensor whose counterpart in `of` is a parameter, in one order for all Parts."""
-        found: list[Tensor] = []
+    def learned(self, of: "Parts") -> list[Each]:
+        """Every kind whose counterpart in `of` is of parameters, in one order for all Parts."""
+        found: list[Each] = []
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(of, field.name)
             pairs = (
                 zip(mine, theirs, strict=False) if field.name == "factors" else [(mine, theirs)]
             )
-            for tensors, parameters in pairs:
-                if len(parameters) and isinstance(parameters[0], torch.nn.Parameter):
-                    found += tensors.unbind() if isinstance(tensors, Tensor) else tensors
+            found += [
+                tensors
+                for tensors, parameters in pairs
+                if len(parameters) and isinstance(parameters[0], torch.nn.Parameter)
+            ]
         return found
+
+    def changed(self, change: Callable[[Each], Each]) -> "Parts":
+        """Each kind as `change` makes it; what is empty stays so."""
+        kinds = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "factors"}
+        return Parts(
+            factors=[change(factor) for factor in self.factors],
+            **{name: change(each) if len(each) else each for name, each in kinds.items()},
+        )
+
+
+def one_by_one(each: Each) -> Sequence[Tensor]:
+    """A tensor for every step."""
+    return each.unbind() if isinstance(each, Tensor) else each
 
 
 def stacked(tensors: Each) -> Tensor:
-    """All of them in one tensor, (K, ...), not to be written to.
+    """All of them in one tensor, (K, ...), not to be written to."""
+    found = side_by_side(tensors)
+    return found if isinstance(found, Tensor) else torch.stack([t.detach() for t in found])
+
+
+def side_by_side(tensors: Each) -> Each:
+    """All of them in one tensor, (K, ...), of the same memory; as they are where it is not one's.
 
     A trainer keeps all parameters in one vector; there those of steps of one shape lie at equal
-    distances, so that they need not be copied.
+    distances.
     """
     if isinstance(tensors, Tensor):
         return tensors
@@ -100,4 +121,4 @@ def stacked(tensors: Each) -> Tensor:
         and all(t.is_contiguous() for t in tensors)
     ):
         return first.as_strided((len(tensors), *first.shape), (apart, *first.stride()))
-    return torch.stack([tensor.detach() for tensor in tensors])
+    return tensors

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glow.bijection import Bijection
+from glow.flat import GradientVector
 
 
 class Piece(ABC):
@@ -19,8 +20,9 @@ class Piece(ABC):
 
     bijections: Sequence[Bijection]
 
-    def parameters(self) -> list[nn.Parameter]:
-        """Of all its bijections."""
+    def inputs(self, into: GradientVector | None) -> list[nn.Parameter]:
+        """The parameters whose gradients `gradients` gives to autograd."""
+        del into
         return [p for bijection in self.bijections for p in bijection.parameters()]
 
     @abstractmethod
@@ -74,8 +76,16 @@ class Piece(ABC):
         """The gradients of x, and of what was folded, from those of z and log_det."""
 
     @abstractmethod
-    def gradients(self, folded: Any, found: Sequence[Any]) -> Sequence[Tensor | None]:  # noqa: ANN401
-        """Of `parameters`, from those of what was folded, f_1's first."""
+    def gradients(
+        self,
+        folded: Any,  # noqa: ANN401
+        found: Sequence[Any],
+        into: GradientVector | None,
+    ) -> Sequence[Tensor | None]:
+        """Of `inputs`, from those of what was folded, f_1's first.
+
+        Where there is a vector to add them up in, they may be added there instead, and be None.
+        """
 
 
 class _Graph(NamedTuple):
@@ -128,7 +138,7 @@ class Opaque(Piece):
         """Goes back through the graph."""
         outputs = ((trace.z, grad_z), (trace.log_det, grad_log_det))
         connected = [(out, grad) for out, grad in outputs if out.requires_grad]
-        parameters = self.parameters()
+        parameters = self.inputs(None)
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         grad_x, *found = torch.autograd.grad(
             [out for out, _ in connected],
@@ -139,6 +149,11 @@ class Opaque(Piece):
         of = iter(found)
         return grad_x, [next(of) if p.requires_grad else None for p in parameters]
 
-    def gradients(self, folded: None, found: Sequence[list[Tensor | None]]) -> list[Tensor | None]:
-        """Those of the one bijection."""
+    def gradients(
+        self,
+        folded: None,
+        found: Sequence[list[Tensor | None]],
+        into: GradientVector | None,
+    ) -> list[Tensor | None]:
+        """Those of the one bijection; autograd adds them up."""
         return found[0]

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glow.flat import GradientVector
 from glow.piece import Opaque, Piece
 
 ANCHORS = 4
@@ -35,10 +36,13 @@ class Tape:
     Args:
         pieces: of the chain.
         backprop: what is kept of each step: see Chain.
+        into: where gradients are added up, if not by autograd.
     """
 
-    def __init__(self, pieces: Sequence[Piece], backprop: str) -> None:
-        self.pieces = pieces
+    def __init__(
+        self, pieces: Sequence[Piece], backprop: str, into: GradientVector | None = None
+    ) -> None:
+        self.pieces, self.into = pieces, into
         self.keep_all, self.keep_half = backprop == "autograd", backprop == "balanced"
         self.length = sum(len(piece.bijections) for piece in pieces)
         self.replays = 0
@@ -55,7 +59,7 @@ class Tape:
             if self.keep_all and isinstance(piece, Opaque):
                 x, term = piece.bijections[0](x)
             else:
-                x, term = _Node.apply(self, piece, start, x, *piece.parameters())
+                x, term = _Node.apply(self, piece, start, x, *piece.inputs(self.into))
             log_det = log_det + term
             start += len(piece.bijections)
         self._z = x.detach()
@@ -138,7 +142,7 @@ class _Node(torch.autograd.Function):
         piece: Piece,
         start: int,
         x: Tensor,
-        *parameters: Tensor,
+        *inputs: Tensor,
     ) -> Any:  # noqa: ANN401
         x = x.detach()
         folded = piece.fold(x)
@@ -175,7 +179,7 @@ class _Node(torch.autograd.Function):
                 trace = tape.retrace(piece, at, start, folded)
             grad_z, of_folded = piece.pullback(at, folded, trace, grad_z, grad_log_det)
             found.append(of_folded)
-        return None, None, None, grad_z, *piece.gradients(folded, found[::-1])
+        return None, None, None, grad_z, *piece.gradients(folded, found[::-1], tape.into)
 
 
 def _checksum(x: Tensor) -> Tensor:

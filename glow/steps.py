@@ -15,8 +15,9 @@ from torch import Tensor
 
 from glow.conditioner import Conditioner
 from glow.coupling import Coupling, Ready, halves
+from glow.flat import GradientVector
 from glow.folding import FoldedStep, Folding
-from glow.parts import Parts
+from glow.parts import Parts, one_by_one, side_by_side
 from glow.permutation import at_every_pixel
 from glow.piece import Piece
 from glow.precision import Float32Products, Precision, type_of_products
@@ -74,25 +75,33 @@ class Steps(Piece):
     def __init__(self, steps: Sequence[FlowStep], precision: Precision = "float32") -> None:
         self.bijections: Sequence[FlowStep] = steps
         self.precision: Precision = precision
-        self._parts = Parts.of(steps)
+        self._known: tuple[Any, ...] = ()
+        self._look_up()
 
-    @property
-    def parts(self) -> Parts:
-        """Of the steps; looked up again where tensors are other ones than before."""
-        first, known = self.bijections[0], self._parts
-        same_parameters = known.bias[0] is first.actnorm.bias
-        if not same_parameters or known.factors[-1][0] is not first.permutation.factors()[-1]:
-            self._parts = Parts.of(self.bijections)
-        return self._parts
+    def _look_up(self) -> None:
+        """What the parameters are, again where tensors are other ones than before."""
+        first = self.bijections[0]
+        bias, factor = first.actnorm.bias, first.permutation.factors()[-1]
+        same = self._known and self._known[0] is bias and self._known[1] is factor
+        if same and self._known[2] == bias.data_ptr():
+            return
+        self._known = bias, factor, bias.data_ptr()
+        self._parts = Parts.of(self.bijections)
+        self._stacks = self._parts.changed(side_by_side)
+        self._parameters = [p for each in self._parts.learned(self._parts) for p in each]
+        self._into: GradientVector | None = None
+        self._targets: list[Tensor] = []
 
-    def parameters(self) -> list[Any]:
-        """In the order of `gradients`."""
-        return self.parts.learned(self.parts)
+    def inputs(self, into: GradientVector | None) -> list[Any]:
+        """All parameters; or any one, where gradients are added up past autograd."""
+        self._look_up()
+        return self._parameters[:1] if self._gathers(into) else self._parameters
 
     def fold(self, x: Tensor) -> Folding:
         """Of all steps."""
+        self._look_up()
         dtype = type_of_products(self.precision, x)
-        return Folding(self.bijections, self.parts, x, dtype)
+        return Folding(self.bijections, self._stacks, x, dtype)
 
     def fold_for_good(self, x: Tensor) -> Folding:
         """Of all steps, brought into the form in which a CPU's library has them inside."""
@@ -160,9 +169,31 @@ class Steps(Piece):
         grad_x = at_every_pixel(grad_y, step.matrix.T)
         return grad_x, FoldedStep(matrix, shift, grad_log_det.sum(), *network, response)  # type: ignore[call-arg]  # network has five
 
-    def gradients(self, folded: Folding, found: Sequence[FoldedStep]) -> list[Tensor]:
+    def gradients(
+        self, folded: Folding, found: Sequence[FoldedStep], into: GradientVector | None
+    ) -> list[Tensor | None]:
         """Unfolds them, all steps at once."""
-        return folded.gradients(found).learned(self.parts)
+        kinds = folded.gradients(found).learned(self._parts)
+        if not self._gathers(into):
+            return [gradient for each in kinds for gradient in one_by_one(each)]
+        for target, each in zip(self._targets, kinds, strict=True):
+            if isinstance(each, Tensor):
+                target += each
+            else:
+                for own, gradient in zip(target, each, strict=True):
+                    own += gradient
+        return [None]
+
+    def _gathers(self, into: GradientVector | None) -> bool:
+        """Whether gradients are added up there: all of a kind lie side by side, and are wanted."""
+        if into is not self._into:
+            self._into, self._targets = into, []
+            if into is not None and all(p.requires_grad for p in self._parameters):
+                kinds = self._parts.learned(self._parts)
+                targets = [side_by_side([into[p] for p in each]) for each in kinds]
+                found = [target for target in targets if isinstance(target, Tensor)]
+                self._targets = found if len(found) == len(targets) else []
+        return bool(self._targets)
 
     def _undo(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Ready]:
         """What the coupling had, and the network's output."""

@@ -17,7 +17,7 @@ from glow.allocator import keep_freed_memory
 from glow.batchnorm import BatchNorm
 from glow.bits import bits_per_dim, dequantize
 from glow.capture import Captured, Work, obstacle
-from glow.flat import collect_gradients, flatten_parameters
+from glow.flat import GradientVector, flatten_parameters
 from glow.model import Glow
 from glow.parallel import average, rank, world_size
 from glow.schedule import TrainConfig
@@ -100,7 +100,6 @@ class Trainer:
         self.ema_glow.set_precision("float32")
         self.ema = flatten_parameters(self.ema_glow)
         self.weights = flatten_parameters(glow)
-        self._parameters = list(glow.parameters())
         self._work: Work = self._differentiate
         if graphs and (why := obstacle(glow.config, self.weights.device)):
             log.warning("CUDA graphs have no effect on this training: %s", why)
@@ -109,6 +108,7 @@ class Trainer:
         # gradients, loss and the wish to stop in one vector: one all-reduce takes them all
         self._sums = self.weights.new_zeros(len(self.weights) + 2)
         self.gradients = self._sums[:-2]
+        self._into = GradientVector(glow.parameters(), self.gradients)
         self.update = Update(self.weights, self.gradients, self.ema, optimizer=config.optimizer)
         self._buffers = [buffer for norm in norms for buffer in norm.buffers()]
         self._ema_buffers = [
@@ -176,14 +176,12 @@ class Trainer:
     def _differentiate(self, noisy: Tensor, labels: Tensor | None) -> None:
         """Leaves in `_sums` the mean loss of this rank's images, bits/dim, and its gradient."""
         model = self.glow.config
-        for parameter in self._parameters:
-            parameter.grad = None  # what a recording that failed may have left
         mean = self.weights.new_zeros(())
         for start in range(0, len(noisy), self.micro_batch or len(noisy)):
             rows = slice(start, start + (self.micro_batch or len(noisy)))
             x = noisy[rows].to(self.weights)
             share = len(x) / len(noisy)
-            with self.glow.full_products():
+            with self.glow.full_products(), self.glow.gathering(self._into):
                 encoding = self.glow(x, None if labels is None else labels[rows])
                 bits = bits_per_dim(encoding.log_prob, model.n_dims, model.n_bits).mean()
                 total = bits
@@ -194,7 +192,6 @@ class Trainer:
                 (total * share).backward()
             mean += bits.detach() * share
         self._sums[-2] = mean
-        collect_gradients(self._parameters, self.gradients)
 
     def save(self, file: Path) -> None:
         """Writes all that a resumed training needs, without pickle, at once or not at all."""
