@@ -10,7 +10,7 @@ _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_l
 _ONEDNN_TYPES = {torch.float32}
 if _ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported():
     _ONEDNN_TYPES.add(torch.bfloat16)
-# with 512-bit instructions oneDNN is twice as fast as MKL, its convolutions as fast as its products
+# with 512-bit instructions oneDNN is twice as fast as MKL, convolutions as fast as products
 _WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"
 SMALL_PRODUCT = 2**21 if _WIDE else 2**24  # multiplications
 SMALL_IMAGE = 0 if _WIDE else 64  # pixels

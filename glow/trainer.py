@@ -177,11 +177,11 @@ class Trainer:
         """Leaves in `_sums` the mean loss of this rank's images, bits/dim, and its gradient."""
         model = self.glow.config
         mean = self.weights.new_zeros(())
-        for start in range(0, len(noisy), self.micro_batch or len(noisy)):
-            rows = slice(start, start + (self.micro_batch or len(noisy)))
-            x = noisy[rows].to(self.weights)
-            share = len(x) / len(noisy)
-            with self.glow.full_products(), self.glow.gathering(self._into):
+        with self.glow.full_products(), self.glow.gathering(self._into):
+            for start in range(0, len(noisy), self.micro_batch or len(noisy)):
+                rows = slice(start, start + (self.micro_batch or len(noisy)))
+                x = noisy[rows].to(self.weights)
+                share = len(x) / len(noisy)
                 encoding = self.glow(x, None if labels is None else labels[rows])
                 bits = bits_per_dim(encoding.log_prob, model.n_dims, model.n_bits).mean()
                 total = bits
@@ -190,7 +190,7 @@ class Trainer:
                     surprise = F.cross_entropy(logits, labels[rows])
                     total = bits + self.config.class_weight * surprise / math.log(2.0)
                 (total * share).backward()
-            mean += bits.detach() * share
+                mean += bits.detach() * share
         self._sums[-2] = mean
 
     def save(self, file: Path) -> None:

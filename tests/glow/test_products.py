@@ -7,7 +7,15 @@ from torch import Tensor
 
 from glow import products
 
-SHAPES = [(2, 5, 4, 4), (3, 4, 2, 6), (2, 3, 12, 10)]  # the last one is no small image
+SHAPES = [(2, 5, 4, 4), (3, 4, 2, 6), (2, 3, 12, 10)]
+
+
+@pytest.fixture(autouse=True, params=["products", "convolutions"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of every processor: which of them is fast depends on it."""
+    small = request.param == "products"
+    monkeypatch.setattr(products, "SMALL_IMAGE", 2**30 if small else 0)
+    monkeypatch.setattr(products, "SMALL_PRODUCT", 2**60 if small else 0)
 
 
 def operands(shape: tuple[int, int, int, int], outputs: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,7 +55,16 @@ def test_the_fused_convolution(shape: tuple[int, int, int, int]) -> None:
     assert_close(products.conv_relu(x, kernel, bias), F.conv2d(x, kernel, bias, padding=1).relu())
 
 
-@pytest.mark.parametrize("rows", [5, 3000])  # small products are MKL's, large ones oneDNN's
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_gradient_of_a_weight(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    grad, x = torch.randn(3, 4, 6, 7, dtype=dtype), torch.randn(3, 4, 6, 9, dtype=dtype)
+    actual = products.weight_gradient(grad.permute(0, 3, 1, 2), x.permute(0, 3, 1, 2))
+    assert actual.shape == (7, 9)
+    torch.testing.assert_close(actual, grad.flatten(0, 2).T @ x.flatten(0, 2))
+
+
+@pytest.mark.parametrize("rows", [5, 3000])
 def test_products_in_float32(rows: int) -> None:
     torch.manual_seed(0)
     x, weight, bias = torch.randn(rows, 96), torch.randn(96, 96), torch.randn(96)

@@ -8,6 +8,8 @@ from small import COUPLINGS, assert_close, config_of, images, new_glow, over_com
 from torch import Tensor, nn
 
 from glow import Glow
+from glow.architecture import PERMUTATIONS
+from glow.flat import GradientVector, flatten_parameters
 from glow.folding import Folding
 from glow.parts import stacked
 
@@ -82,6 +84,41 @@ def test_other_parameters_are_noticed() -> None:
         assert_close(glow.log_prob(x), other.log_prob(x), 1e-12)
         glow.float().double()
         assert_close(glow.log_prob(x), other.log_prob(x), 1e-2)
+
+
+@pytest.mark.parametrize("backprop", ["autograd", "balanced", "reversible"])
+@pytest.mark.parametrize("permutation", PERMUTATIONS)
+def test_gradients_added_up_in_a_vector_are_those_of_autograd(
+    permutation: str, backprop: str
+) -> None:
+    config = config_of(channels=3, depth=3, permutation=permutation, backprop=backprop)
+    glow, x = new_glow(config).train(), images(config)
+    glow.log_prob(x).sum().backward()
+    expected = {name: p.grad for name, p in glow.named_parameters()}
+    weights = flatten_parameters(glow)  # after a first pass: the steps must see where they are now
+    into = GradientVector(glow.parameters(), torch.full_like(weights, torch.nan))
+    with glow.gathering(into):
+        for _ in range(2):
+            glow.log_prob(x).sum().backward()
+    for name, parameter in glow.named_parameters():
+        assert parameter.grad is None
+        assert_close(into[parameter], 2 * expected[name], 1e-9)
+    glow.log_prob(x).sum().backward()
+    for name, parameter in glow.named_parameters():
+        assert_close(parameter.grad, expected[name], 1e-9)
+
+
+def test_what_is_not_learned_stays_zero_in_the_vector() -> None:
+    config = config_of(channels=3, depth=3)
+    glow, x = new_glow(config).train(), images(config)
+    weights = flatten_parameters(glow)
+    into = GradientVector(glow.parameters(), torch.empty_like(weights))
+    fixed = dict(glow.levels[0].named_parameters())["steps.bijections.1.actnorm.logs"]
+    fixed.requires_grad_(requires_grad=False)
+    with glow.gathering(into):
+        glow.log_prob(x).sum().backward()
+    for name, parameter in glow.named_parameters():
+        assert bool(into[parameter].any()) == (parameter is not fixed), name
 
 
 def test_frozen_weights_are_folded_once(monkeypatch: pytest.MonkeyPatch) -> None:
