@@ -213,7 +213,7 @@ def command(
     )
     write_json(metrics, report)
     write_text(likelihoods, table.to_csv(index=False, float_format="%.6f"))
-    write_text(scores, oddness.to_csv(index=False, float_format="%.6f"))
+    write_text(scores, oddness.to_csv(index=False, float_format="%.6g"))
     with fresh_folder(figures) as folder:
         save_histogram(folder / "histogram.png", table)
         save_extremes(folder / "extremes.png", test, found["test"].bits, data.n_bits)
