@@ -18,7 +18,7 @@ def about(command: str, **more: object) -> dict[str, Any]:
     return {
         "command": command,
         "device": device_name(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "processor_instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,

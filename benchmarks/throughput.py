@@ -28,7 +28,7 @@ from glow import Glow, GlowConfig, dequantize
 from glow.size import multiplications
 from glow.trainer import Batch, TrainConfig, Trainer
 
-MODES = ("float32", "tf32", "bfloat16", "bfloat16+graphs")
+MODES_OF_GPU = ("float32", "tf32", "bfloat16", "bfloat16+graphs")
 MODES_OF_CPU = ("float32", "bfloat16")
 PEER, PEAK = "normflows", "peak"
 PEAK_SIDE = 4096
@@ -129,12 +129,12 @@ def measure(
 ) -> list[dict[str, Any]]:
     """A row for training in every mode and one for sampling."""
     arguments = {"model": model, "n": batch_size}
-    modes = MODES if torch.cuda.is_available() else MODES_OF_CPU
+    modes = MODES_OF_GPU if torch.cuda.is_available() else MODES_OF_CPU
     train = [Contestant(mode, train_glow, {**arguments, "mode": mode}) for mode in modes]
     rows = []
     for task, work, ours, theirs in (
         ("train", 3, train, train_peer),
-        ("sample", 1, [Contestant(MODES[0], sample_glow, arguments)], sample_peer),
+        ("sample", 1, [Contestant(MODES_OF_CPU[0], sample_glow, arguments)], sample_peer),
     ):
         others = [Contestant(PEER, theirs, arguments), Contestant(PEAK, peak_product)]
         times = seconds([*ours, *others], times_each, f"{title}, {task}")

@@ -47,7 +47,7 @@ class Chain(Bijection):
         self.backprop = backprop
         self.precision: Precision = "float32"
         self.into: GradientVector | None = None
-        self._cut: dict[tuple[Backprop, Precision], list[Piece]] = {}
+        self._cut: tuple[tuple[Backprop, Precision], list[Piece]] | None = None
         self._frozen: dict[tuple[int, torch.Size], Any] | None = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,10 +114,14 @@ class Chain(Bijection):
         return frozen[key]
 
     def _pieces(self) -> list[Piece]:
-        how = self.backprop, self.precision
-        if how not in self._cut:
-            self._cut[how] = self._cut_up()
-        return self._cut[how]
+        how, cut = (self.backprop, self.precision), self._cut
+        if cut is None or cut[0] != how:
+            cut = self._cut = how, self._cut_up()
+        return cut[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which find anew what depends on where the parameters are."""
+        return self.__dict__ | {"_cut": None, "_frozen": None, "into": None}
 
     def _cut_up(self) -> list[Piece]:
         at_once = FOLDED_AT_ONCE.get(self.backprop, max(1, len(self.bijections)))

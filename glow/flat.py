@@ -6,6 +6,7 @@ operation on one tensor, where a Glow has hundreds of small ones.
 
 from collections.abc import Iterable
 from types import TracebackType
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +24,21 @@ def flatten_parameters(module: nn.Module) -> Tensor:
 class GradientVector:
     """Where gradients are added up: inside, every parameter's `grad` is a view of a vector.
 
-    On entering all are zero; those of parameters that nothing depends on stay so.
+    On entering all are zero; those of parameters that nothing depends on stay so. On leaving
+    every `grad` is None.
 
     Args:
         parameters: in the order of the vector.
         vector: (P,), written to.
+
+    Attributes:
+        stacks: views of several parameters at once, of those who made them; here, and not with
+            them, so that no model keeps a vector alive.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], vector: Tensor) -> None:
         self.vector = vector
+        self.stacks: WeakKeyDictionary[object, list[Tensor]] = WeakKeyDictionary()
         self._parameters = list(parameters)
         self._views = _parts(self._parameters, vector)
         self._number = {id(parameter): n for n, parameter in enumerate(self._parameters)}

@@ -192,7 +192,11 @@ class Glow(nn.Module):
 
     @contextmanager
     def gathering(self, into: GradientVector) -> Iterator[None]:
-        """Inside, gradients are added up in that vector: most of them past autograd, in one go."""
+        """Inside, gradients are added up in that vector: most of them past autograd, in one go.
+
+        For passes forward and backward, both inside. Whatever the backward pass is asked for, the
+        gradients of the steps' parameters are added too.
+        """
         chains = self._chains()
         for chain in chains:
             chain.into = into

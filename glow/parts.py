@@ -14,7 +14,7 @@ from glow.step import FlowStep
 Each = Sequence[Tensor] | Tensor  # one tensor for every step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parts:
     """Of steps with the plain network: a tensor of every kind for every step.
 
@@ -99,7 +99,7 @@ def stacked(tensors: Each) -> Tensor:
 
 
 def side_by_side(tensors: Each) -> Each:
-    """All of them in one tensor, (K, ...), of the same memory; as they are where it is not one's.
+    """All of them in one tensor, (K, ...), of the same memory; unchanged where they lie otherwise.
 
     A trainer keeps all parameters in one vector; there those of steps of one shape lie at equal
     distances.

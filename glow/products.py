@@ -10,9 +10,11 @@ _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_l
 _ONEDNN_TYPES = {torch.float32}
 if _ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported():
     _ONEDNN_TYPES.add(torch.bfloat16)
-# with 512-bit instructions oneDNN is twice as fast as MKL, convolutions as fast as products
+# With 512-bit instructions oneDNN is twice as fast as MKL on AMD's, its convolutions as fast as
+# its products.
 _WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"
 SMALL_PRODUCT = 2**21 if _WIDE else 2**24  # multiplications
+ONEDNN_BATCH = 16  # images, with one thread
 SMALL_IMAGE = 0 if _WIDE else 64  # pixels
 
 
@@ -69,8 +71,14 @@ def product(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
-    """Of the weight of a 1x1 convolution, (O, I), from images (B, O, H, W) and (B, I, H, W)."""
-    if not _onednn(x, grad.shape[1] // 2):
+    """The gradient of a 1x1 convolution's weight, (O, I), from those of (B, O, H, W) and x.
+
+    x is (B, I, H, W). oneDNN has more to set up for it than for a product, so it is asked from
+    twice that size on; and where torch would hand the convolution on to it, which it does not for
+    few images and one thread.
+    """
+    hands_on = len(x) >= ONEDNN_BATCH or torch.get_num_threads() > 1
+    if not hands_on or not _onednn(x, grad.shape[1] // 2):
         return rows(grad).T @ rows(x)
     kernel = x.new_empty(grad.shape[1], x.shape[1], 1, 1)
     return _conv_backward(grad, x, kernel, mask=[False, True, False])[1].flatten(1)

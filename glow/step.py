@@ -1,4 +1,4 @@
-"""One step of flow, as the paper writes it; pieces.py runs many of them faster."""
+"""One step of flow, as the paper writes it; steps.py runs many of them faster."""
 
 from torch import Tensor
 

@@ -75,27 +75,26 @@ class Steps(Piece):
     def __init__(self, steps: Sequence[FlowStep], precision: Precision = "float32") -> None:
         self.bijections: Sequence[FlowStep] = steps
         self.precision: Precision = precision
+        self._parameters: list[Any] = []
         self._known: tuple[Any, ...] = ()
         self._look_up()
 
     def _look_up(self) -> None:
-        """What the parameters are, again where tensors are other ones than before."""
+        """What the parameters are, again where tensors are others than before, or elsewhere."""
         first = self.bijections[0]
         bias, factor = first.actnorm.bias, first.permutation.factors()[-1]
         same = self._known and self._known[0] is bias and self._known[1] is factor
-        if same and self._known[2] == bias.data_ptr():
+        if same and self._known[2] == [p.data_ptr() for p in self._parameters]:
             return
-        self._known = bias, factor, bias.data_ptr()
         self._parts = Parts.of(self.bijections)
         self._stacks = self._parts.changed(side_by_side)
         self._parameters = [p for each in self._parts.learned(self._parts) for p in each]
-        self._into: GradientVector | None = None
-        self._targets: list[Tensor] = []
+        self._known = bias, factor, [p.data_ptr() for p in self._parameters]
 
     def inputs(self, into: GradientVector | None) -> list[Any]:
         """All parameters; or any one, where gradients are added up past autograd."""
         self._look_up()
-        return self._parameters[:1] if self._gathers(into) else self._parameters
+        return self._parameters[:1] if self._targets(into) else self._parameters
 
     def fold(self, x: Tensor) -> Folding:
         """Of all steps."""
@@ -174,9 +173,10 @@ class Steps(Piece):
     ) -> list[Tensor | None]:
         """Unfolds them, all steps at once."""
         kinds = folded.gradients(found).learned(self._parts)
-        if not self._gathers(into):
+        targets = self._targets(into)
+        if not targets:
             return [gradient for each in kinds for gradient in one_by_one(each)]
-        for target, each in zip(self._targets, kinds, strict=True):
+        for target, each in zip(targets, kinds, strict=True):
             if isinstance(each, Tensor):
                 target += each
             else:
@@ -184,16 +184,20 @@ class Steps(Piece):
                     own += gradient
         return [None]
 
-    def _gathers(self, into: GradientVector | None) -> bool:
-        """Whether gradients are added up there: all of a kind lie side by side, and are wanted."""
-        if into is not self._into:
-            self._into, self._targets = into, []
-            if into is not None and all(p.requires_grad for p in self._parameters):
-                kinds = self._parts.learned(self._parts)
-                targets = [side_by_side([into[p] for p in each]) for each in kinds]
-                found = [target for target in targets if isinstance(target, Tensor)]
-                self._targets = found if len(found) == len(targets) else []
-        return bool(self._targets)
+    def _targets(self, into: GradientVector | None) -> list[Tensor]:
+        """Where gradients are added up, a tensor for all steps' of a kind.
+
+        None where there is no vector, where they do not lie side by side in it, or where one of
+        the parameters is not learned.
+        """
+        if into is None or not all(p.requires_grad for p in self._parameters):
+            return []
+        if self._parts not in into.stacks:
+            kinds = self._parts.learned(self._parts)
+            stacks = [side_by_side([into[p] for p in each]) for each in kinds]
+            found = [stack for stack in stacks if isinstance(stack, Tensor)]
+            into.stacks[self._parts] = found if len(found) == len(stacks) else []
+        return into.stacks[self._parts]
 
     def _undo(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Ready]:
         """What the coupling had, and the network's output."""

@@ -120,8 +120,14 @@ def train(*, graphs: bool, micro_batch: int | None = None, **changes: object) ->
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"micro_batch": 3}, {"classes": ("a", "b")}, {"normalization": "batchnorm"}],
-    ids=["whole", "parts", "classes", "batchnorm"],
+    [
+        {},
+        {"depth": 1},
+        {"micro_batch": 3},
+        {"classes": ("a", "b")},
+        {"normalization": "batchnorm"},
+    ],
+    ids=["whole", "shallow", "parts", "classes", "batchnorm"],
 )
 @pytest.mark.parametrize("error", ["", "operation not permitted when stream is capturing"])
 def test_a_training_ends_in_the_same_weights(

@@ -18,11 +18,13 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(products, "SMALL_PRODUCT", 2**60 if small else 0)
 
 
-def operands(shape: tuple[int, int, int, int], outputs: int) -> tuple[Tensor, Tensor, Tensor]:
+def operands(
+    shape: tuple[int, int, int, int], outputs: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
-    x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    kernel = torch.randn(outputs, shape[1], 3, 3, dtype=torch.float64)
-    bias = torch.randn(outputs, dtype=torch.float64)
+    x = torch.randn(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(outputs, shape[1], 3, 3, dtype=dtype)
+    bias = torch.randn(outputs, dtype=dtype)
     return x, kernel.contiguous(memory_format=torch.channels_last), bias
 
 
@@ -32,13 +34,20 @@ def by_autograd(x: Tensor, kernel: Tensor, bias: Tensor, grad: Tensor) -> tuple[
 
 
 def assert_close(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11)
+    tolerance = 1e-11 if actual.dtype == torch.float64 else 1e-4
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
 
 
+over_types = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+
+
+@over_types
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gradients_of_both_convolutions(shape: tuple[int, int, int, int]) -> None:
-    x, kernel, bias = operands(shape, outputs=7)
-    grad = torch.randn(len(x), 7, *shape[2:], dtype=torch.float64)
+def test_gradients_of_both_convolutions(
+    shape: tuple[int, int, int, int], dtype: torch.dtype
+) -> None:
+    x, kernel, bias = operands(shape, 7, dtype)
+    grad = torch.randn(len(x), 7, *shape[2:], dtype=dtype)
     grad = grad.contiguous(memory_format=torch.channels_last)
     expected = by_autograd(x, kernel, bias, grad)
     for actual, right in zip(products.widening_backward(grad, x, kernel), expected, strict=True):
@@ -49,19 +58,25 @@ def test_gradients_of_both_convolutions(shape: tuple[int, int, int, int]) -> Non
         assert_close(actual, right)
 
 
+@over_types
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_fused_convolution(shape: tuple[int, int, int, int]) -> None:
-    x, kernel, bias = operands(shape, outputs=7)
+def test_the_fused_convolution(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    x, kernel, bias = operands(shape, 7, dtype)
     assert_close(products.conv_relu(x, kernel, bias), F.conv2d(x, kernel, bias, padding=1).relu())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_gradient_of_a_weight(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("images", [3, 16])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-3), (torch.bfloat16, 0.3)]
+)
+def test_the_gradient_of_a_weight(dtype: torch.dtype, tolerance: float, images: int) -> None:
     torch.manual_seed(0)
-    grad, x = torch.randn(3, 4, 6, 7, dtype=dtype), torch.randn(3, 4, 6, 9, dtype=dtype)
+    grad = torch.randn(images, 4, 6, 7, dtype=torch.float64).to(dtype)
+    x = torch.randn(images, 4, 6, 9, dtype=torch.float64).to(dtype)
     actual = products.weight_gradient(grad.permute(0, 3, 1, 2), x.permute(0, 3, 1, 2))
+    expected = grad.double().flatten(0, 2).T @ x.double().flatten(0, 2)
     assert actual.shape == (7, 9)
-    torch.testing.assert_close(actual, grad.flatten(0, 2).T @ x.flatten(0, 2))
+    torch.testing.assert_close(actual.double(), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("rows", [5, 3000])

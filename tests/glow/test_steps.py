@@ -1,5 +1,8 @@
 """Steps run together are the steps as the paper writes them: values, inverses, gradients."""
 
+import copy
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -86,39 +89,88 @@ def test_other_parameters_are_noticed() -> None:
         assert_close(glow.log_prob(x), other.log_prob(x), 1e-2)
 
 
+def in_a_vector(glow: Glow) -> GradientVector:
+    """Of weights that lie in a vector too, as a trainer has them; NaN before it is entered."""
+    weights = flatten_parameters(glow)
+    return GradientVector(glow.parameters(), torch.full_like(weights, torch.nan))
+
+
+def by_autograd(glow: Glow, x: Tensor) -> dict[str, Tensor]:
+    glow.zero_grad()
+    glow.log_prob(x).sum().backward()
+    return {name: p.grad for name, p in glow.named_parameters() if p.grad is not None}
+
+
 @pytest.mark.parametrize("backprop", ["autograd", "balanced", "reversible"])
+@pytest.mark.parametrize("depth", [1, 3, 5])  # reversible has 5 as 4 and 1
 @pytest.mark.parametrize("permutation", PERMUTATIONS)
 def test_gradients_added_up_in_a_vector_are_those_of_autograd(
-    permutation: str, backprop: str
+    permutation: str, depth: int, backprop: str
 ) -> None:
-    config = config_of(channels=3, depth=3, permutation=permutation, backprop=backprop)
+    config = config_of(channels=3, depth=depth, permutation=permutation, backprop=backprop)
     glow, x = new_glow(config).train(), images(config)
-    glow.log_prob(x).sum().backward()
-    expected = {name: p.grad for name, p in glow.named_parameters()}
-    weights = flatten_parameters(glow)  # after a first pass: the steps must see where they are now
-    into = GradientVector(glow.parameters(), torch.full_like(weights, torch.nan))
+    expected = by_autograd(glow, x)
+    into = in_a_vector(glow)
     with glow.gathering(into):
         for _ in range(2):
             glow.log_prob(x).sum().backward()
+        pieces = glow.levels[0].steps._pieces()
+        assert all(len(piece.inputs(into)) == 1 for piece in pieces)  # past autograd
     for name, parameter in glow.named_parameters():
         assert parameter.grad is None
         assert_close(into[parameter], 2 * expected[name], 1e-9)
-    glow.log_prob(x).sum().backward()
-    for name, parameter in glow.named_parameters():
-        assert_close(parameter.grad, expected[name], 1e-9)
+    again = by_autograd(glow, x)
+    for name, gradient in expected.items():
+        assert_close(again[name], gradient, 1e-9)
 
 
-def test_what_is_not_learned_stays_zero_in_the_vector() -> None:
+@pytest.mark.parametrize("fixed", ["bias", "logs"])  # the bias stands for all in autograd's graph
+def test_what_is_not_learned_stays_zero_in_the_vector(fixed: str) -> None:
     config = config_of(channels=3, depth=3)
     glow, x = new_glow(config).train(), images(config)
-    weights = flatten_parameters(glow)
-    into = GradientVector(glow.parameters(), torch.empty_like(weights))
-    fixed = dict(glow.levels[0].named_parameters())["steps.bijections.1.actnorm.logs"]
-    fixed.requires_grad_(requires_grad=False)
+    expected = by_autograd(glow, x)
+    into = in_a_vector(glow)
+    frozen = dict(glow.named_parameters())[f"levels.0.steps.bijections.0.actnorm.{fixed}"]
+    for learned in (True, False, True):
+        frozen.requires_grad_(requires_grad=learned)
+        with glow.gathering(into):
+            glow.log_prob(x).sum().backward()
+        for name, parameter in glow.named_parameters():
+            wanted = expected[name] if learned or parameter is not frozen else 0 * parameter
+            assert_close(into[parameter], wanted.detach(), 1e-9)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_weights_that_are_moved_are_noticed(depth: int) -> None:
+    config = config_of(channels=3, depth=depth)
+    glow, x = new_glow(config).train(), images(config)
+    for _ in range(2):
+        flatten_parameters(glow)
+        by_autograd(glow, x)
+    copied = copy.deepcopy(glow)
+    step: Any = glow.levels[0].steps.bijections[-1]
+    for parameter in (step.coupling.conditioner.weight2, step.permutation.lower):
+        parameter.data = parameter.data * 1.5
+    moved = by_autograd(glow, x)
+    with torch.no_grad():
+        value = glow.log_prob(x)
+    glow.eval()
+    assert_close(value, glow.log_prob(x).detach(), 1e-9)
+    for name, gradient in by_autograd(glow, x).items():
+        assert_close(moved[name], gradient, 1e-9)
+    assert not torch.equal(copied.log_prob(x), value)
+
+
+def test_a_model_keeps_no_vector_of_gradients() -> None:
+    config = config_of(channels=3)
+    glow, x = new_glow(config).train(), images(config)
+    into = in_a_vector(glow)
     with glow.gathering(into):
         glow.log_prob(x).sum().backward()
-    for name, parameter in glow.named_parameters():
-        assert bool(into[parameter].any()) == (parameter is not fixed), name
+    gone = weakref.ref(into.vector)
+    del into
+    gc.collect()
+    assert gone() is None
 
 
 def test_frozen_weights_are_folded_once(monkeypatch: pytest.MonkeyPatch) -> None:
