@@ -30,7 +30,7 @@ class Chain(Bijection):
         bijections: f_1 to f_n, in the order in which data passes them.
         backprop: what training keeps for the backward pass: "autograd" every activation;
             "reversible" none, they are recomputed from the outputs for a third more work;
-            "balanced" the half of them that is dearer to recompute, for a few per cent.
+            "balanced" the half of them that is dearer to recompute, for up to a tenth more.
 
     Attributes:
         precision: of the products inside the networks of steps of flow (precision.py), where

@@ -201,9 +201,11 @@ class AffineCoupling(Coupling):
         of_shift, of_s = halves(grad_h)
         torch.mul(grad_z2, scale, out=of_shift)
         torch.addcmul(grad_log_det[:, None, None, None], grad_z2, z2, out=of_s)
-        of_s *= (1 - scale) / (1 - self.min_scale)
         if self.min_scale:
+            of_s *= (1 - scale) / (1 - self.min_scale)
             of_s *= 1 - self.min_scale / scale
+        else:
+            of_s.addcmul_(of_s, scale, value=-1)
         return of_shift
 
 
@@ -222,4 +224,5 @@ def shift_and_log_scale(h: Tensor, min_scale: float) -> tuple[Tensor, Tensor]:
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     """What a coupling sees and what it changes."""
     half = x.shape[1] // 2
-    return x[:, :half], x[:, half:]
+    seen, changed = x.split((half, x.shape[1] - half), dim=1)
+    return seen, changed

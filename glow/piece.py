@@ -33,6 +33,11 @@ class Piece(ABC):
         """The same for much use and no gradients: what takes time once may save it later."""
         return self.fold(x)
 
+    def bytes_of(self, folded: Any) -> int:  # noqa: ANN401
+        """About as many are alive with what the parameters fold to."""
+        del folded
+        return 0
+
     @abstractmethod
     def forward(self, at: int, folded: Any, x: Tensor) -> tuple[Tensor, Any]:  # noqa: ANN401
         """log_det (B,) and the trace of bijection number `at`."""

@@ -11,6 +11,7 @@ image, and where a recomputed input has another, the inputs from the last anchor
 that are kept, are computed again by the flow itself. The log says so, once.
 
 Where half of the activations are kept, the inputs, which are narrow, are too: nothing is inverted.
+What the parameters fold to is kept there too, where it is small beside the activations.
 """
 
 import logging
@@ -154,7 +155,8 @@ class _Node(torch.autograd.Function):
             kept.append(tape.keep(piece, start + at, trace))
             kind, x = type(trace), trace.z
         ctx.about = tape, piece, start, [len(tensors) for tensors in kept], kind
-        ctx.folded = folded if tape.keep_all else None
+        few = 2 * piece.bytes_of(folded) < sum(t.nbytes for tensors in kept for t in tensors)
+        ctx.folded = folded if tape.keep_all or (tape.keep_half and few) else None
         ctx.save_for_backward(*(tensor for tensors in kept for tensor in tensors))
         return x, log_det
 

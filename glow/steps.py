@@ -102,6 +102,10 @@ class Steps(Piece):
         dtype = type_of_products(self.precision, x)
         return Folding(self.bijections, self._stacks, x, dtype)
 
+    def bytes_of(self, folded: Folding) -> int:
+        """Of the kernels."""
+        return folded.kernel1.nbytes + folded.kernel3.nbytes
+
     def fold_for_good(self, x: Tensor) -> Folding:
         """Of all steps, brought into the form in which a CPU's library has them inside."""
         folded = self.fold(x)
@@ -161,7 +165,10 @@ class Steps(Piece):
         )
         response = grad_h.sum(dim=0) if folded.edge else grad_h.sum(dim=(0, 2, 3))[:, None, None]
         through, network = self._network_backward(step, trace, grad_h)
-        grad_y = torch.cat((grad_z1 + through, grad_y2), dim=1)
+        grad_y = torch.empty_like(trace.z)
+        grad_y1, changed = halves(grad_y)
+        torch.add(grad_z1, through, out=grad_y1)
+        changed.copy_(grad_y2)
         columns = grad_y.flatten(2)
         matrix = torch.bmm(columns, trace.x.flatten(2).transpose(1, 2)).sum(dim=0)
         shift = columns.sum(dim=(0, 2))[:, None]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim.adamax import adamax
 from torch.optim.adamw import adamw
 
-CHUNK = 2**16  # numbers: a chunk's weights, gradient, moments and average fit into a core's cache
+CHUNK = 2**18  # numbers: a chunk's weights, gradient, moments and average fit into a CPU's cache
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
