@@ -155,7 +155,7 @@ class _Node(torch.autograd.Function):
             kept.append(tape.keep(piece, start + at, trace))
             kind, x = type(trace), trace.z
         ctx.about = tape, piece, start, [len(tensors) for tensors in kept], kind
-        few = 2 * piece.bytes_of(folded) < sum(t.nbytes for tensors in kept for t in tensors)
+        few = 3 * piece.bytes_of(folded) < sum(t.nbytes for tensors in kept for t in tensors)
         ctx.folded = folded if tape.keep_all or (tape.keep_half and few) else None
         ctx.save_for_backward(*(tensor for tensors in kept for tensor in tensors))
         return x, log_det
