@@ -18,6 +18,7 @@ from glow.latents import Latents
 from glow.level import Level
 from glow.precision import Float32Products, Precision
 from glow.prior import TopPrior
+from glow.products import multiplies
 from glow.steps import kind
 
 log = logging.getLogger(__name__)
@@ -166,6 +167,11 @@ class Glow(nn.Module):
         if precision != "float32" and not any(kind(module) for module in self.modules()):
             log.warning(
                 "precision %s has no effect on a model of other than Glow's steps", precision
+            )
+        if precision == "bfloat16" and not multiplies(torch.bfloat16, self.initialized.device):
+            log.warning(
+                "this processor does not multiply bfloat16 itself: training will take several "
+                "times as long as in float32"
             )
         for chain in self._chains():
             chain.precision = precision

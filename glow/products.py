@@ -18,6 +18,11 @@ ONEDNN_BATCH = 16  # images, with one thread
 SMALL_IMAGE = 0 if _WIDE else 64  # pixels
 
 
+def multiplies(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a CPU has such products itself, and need not put them together; a GPU has them."""
+    return device.type != "cpu" or dtype in _ONEDNN_TYPES
+
+
 def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """relu(x W' + b), (N, I) -> (N, O), in one pass where the device can; not differentiable."""
     if weight.is_mkldnn or _onednn(x, len(weight)):

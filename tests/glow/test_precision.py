@@ -139,6 +139,20 @@ def test_a_model_without_such_steps_says_so(caplog: pytest.LogCaptureFixture) ->
     assert "bfloat16 has no effect" in caplog.text
     caplog.clear()
     model("bfloat16")
+    assert "no effect" not in caplog.text
+
+
+@pytest.mark.parametrize("types", [{torch.float32}, {torch.float32, torch.bfloat16}])
+def test_a_processor_without_bfloat16_is_warned_of(
+    types: set[torch.dtype], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("glow.products._ONEDNN_TYPES", types)
+    glow = Glow(GlowConfig(image_size=8, n_levels=1, depth=1, hidden_channels=8))
+    with caplog.at_level(logging.WARNING):
+        glow.set_precision("bfloat16")
+    assert ("does not multiply bfloat16" in caplog.text) == (torch.bfloat16 not in types)
+    caplog.clear()
+    glow.set_precision("float32")
     assert not caplog.text
 
 
