@@ -4,8 +4,8 @@ So the optimiser, the average, the norm and the all-reduce of data-parallel trai
 operation on one tensor, where a Glow has hundreds of small ones.
 """
 
-from collections.abc import Iterable
-from types import TracebackType
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,10 +22,7 @@ def flatten_parameters(module: nn.Module) -> Tensor:
 
 
 class GradientVector:
-    """Where gradients are added up: inside, every parameter's `grad` is a view of a vector.
-
-    On entering all are zero; those of parameters that nothing depends on stay so. On leaving
-    every `grad` is None.
+    """Where gradients are added up; those of parameters that nothing depends on stay zero.
 
     Args:
         parameters: in the order of the vector.
@@ -47,20 +44,17 @@ class GradientVector:
         """That parameter's part of the vector, in its shape."""
         return self._views[self._number[id(parameter)]]
 
-    def __enter__(self) -> "GradientVector":
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Inside, every parameter's `grad` is its part of the vector, at first zero; then None."""
         self.vector.zero_()
         for parameter, view in zip(self._parameters, self._views, strict=True):
             parameter.grad = view
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for parameter in self._parameters:
-            parameter.grad = None
+        try:
+            yield
+        finally:
+            for parameter in self._parameters:
+                parameter.grad = None
 
 
 def _parts(parameters: list[nn.Parameter], flat: Tensor) -> list[Tensor]:

@@ -207,7 +207,7 @@ class Glow(nn.Module):
         for chain in chains:
             chain.into = into
         try:
-            with into:
+            with into.open():
                 yield
         finally:
             for chain in chains:

@@ -19,7 +19,7 @@ SMALL_IMAGE = 0 if _WIDE else 64  # pixels
 
 
 def multiplies(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether a CPU has such products itself, and need not put them together; a GPU has them."""
+    """Whether the device has fast products of numbers of that type: of a CPU, oneDNN knows."""
     return device.type != "cpu" or dtype in _ONEDNN_TYPES
 
 

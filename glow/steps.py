@@ -165,10 +165,7 @@ class Steps(Piece):
         )
         response = grad_h.sum(dim=0) if folded.edge else grad_h.sum(dim=(0, 2, 3))[:, None, None]
         through, network = self._network_backward(step, trace, grad_h)
-        grad_y = torch.empty_like(trace.z)
-        grad_y1, changed = halves(grad_y)
-        torch.add(grad_z1, through, out=grad_y1)
-        changed.copy_(grad_y2)
+        grad_y = torch.cat((grad_z1 + through, grad_y2), dim=1)
         columns = grad_y.flatten(2)
         matrix = torch.bmm(columns, trace.x.flatten(2).transpose(1, 2)).sum(dim=0)
         shift = columns.sum(dim=(0, 2))[:, None]
@@ -194,7 +191,7 @@ class Steps(Piece):
     def _targets(self, into: GradientVector | None) -> list[Tensor]:
         """Where gradients are added up, a tensor for all steps' of a kind.
 
-        None where there is no vector, where they do not lie side by side in it, or where one of
+        Empty where there is no vector, where they do not lie side by side in it, or where one of
         the parameters is not learned.
         """
         if into is None or not all(p.requires_grad for p in self._parameters):
