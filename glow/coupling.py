@@ -79,18 +79,18 @@ class Coupling(Bijection):
         return self(x)[0]
 
     def _network(self, x1: Tensor) -> Tensor:
-        h = self.in_order(self.conditioner(x1), dim=1)
+        h = self.in_order(self.conditioner(x1), dim=1).flatten(1, 2)
         if not self.offset:
             return h
         shift, s = h.chunk(2, dim=1)
         return torch.cat((shift, s + self.offset), dim=1)
 
     def in_order(self, h: Tensor, dim: int) -> Tensor:
-        """All shifts, then all scales."""
-        return h.unflatten(dim, (-1, self.outputs)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+        """All shifts, then all scales: a view, those and these in two dimensions."""
+        return h.unflatten(dim, (-1, self.outputs)).transpose(dim, dim + 1)
 
     def by_turns(self, h: Tensor, dim: int) -> Tensor:
-        """The inverse of `in_order`."""
+        """The inverse of `in_order`, from one dimension to one."""
         return h.unflatten(dim, (self.outputs, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)
 
 
@@ -200,7 +200,7 @@ class AffineCoupling(Coupling):
         """
         of_shift, of_s = halves(grad_h)
         torch.mul(grad_z2, scale, out=of_shift)
-        torch.addcmul(grad_log_det[:, None, None, None], grad_z2, z2, out=of_s)
+        torch.addcmul(grad_log_det.view(-1, 1, 1, 1), grad_z2, z2, out=of_s)
         if self.min_scale:
             of_s *= (1 - scale) / (1 - self.min_scale)
             of_s *= 1 - self.min_scale / scale

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from glow.convolution import outside
-from glow.parts import Each, Parts, one_by_one, stacked
-from glow.permutation import inverse_of
+from glow.parts import Each, Parts, stacked
+from glow.permutation import inverse_of, product_of
 from glow.products import packed_kernel, packed_weight
 from glow.step import FlowStep
 
@@ -29,7 +29,7 @@ class FoldedStep(NamedTuple):
     """A step: z1, y2 = halves(matrix x + shift); h = network(z1); z2 = change(y2, h).
 
     network: relu(kernel1 * [z1, -1] + bias1), relu(weight2 . + bias2), kernel3 * . + response.
-    The gradient of one is another, whose log_det is that of the scalar that the step adds.
+    The gradient of one is another, whose log_det is (B,), of what the step adds to every image's.
     """
 
     matrix: Tensor  # (C, C)
@@ -82,39 +82,46 @@ class Folding:
 
     @torch.no_grad()
     def _fold(self, parts: Parts) -> None:
-        self.factors = [stacked(factor) for factor in parts.factors]
+        factors = [stacked(factor) for factor in parts.factors]
+        self.matrices = self.permutation.matrices_of(*factors)
         log_scale = stacked(parts.logs) * self.factor
         self.bias, self.scale = stacked(parts.bias), log_scale.exp()
-        self.matrix = self.permutation.matrix_of(*self.factors) * self.scale[:, None]
-        log_det = log_scale.sum(dim=1) + self.permutation.log_abs_det_of(*self.factors)
+        self.matrix = product_of(self.matrices) * self.scale[:, None]
+        log_det = log_scale.sum(dim=1) + self.permutation.log_abs_det_of(*factors)
 
-        bias1, bias3 = stacked(parts.bias1), stacked(parts.bias3)
-        kernel1 = _nhwc(stacked(parts.kernel1))
-        kernel3 = _nhwc(stacked(parts.kernel3))
+        bias1 = stacked(parts.bias1)
+        kernel1 = stacked(parts.kernel1).movedim(2, -1)
         self.scale1 = self._scale(parts.logs1, bias1)
-        self.scale2 = self._scale(parts.logs2, bias1)
-        self.scale3 = self._scale(parts.logs3, bias3)
-        response = bias3[:, :, None]
         if self.edge:
             bias1 = bias1 + kernel1[..., -1].sum(dim=(2, 3))
-            response = response + kernel3[..., -1].flatten(2) @ self.outside
-            kernel3 = kernel3[..., :-1]
-        self.kernel1 = (kernel1 * self.scale1[:, :, None, None, None]).contiguous()
         self.bias1 = bias1 * self.scale1
-        self.scale32 = (self.scale3[:, :, None] * self.scale2[:, None])[:, :, None, None]
-        self.kernel3 = self.coupling.in_order(kernel3 * self.scale32, dim=1).contiguous()
-        self.unshifted = self.coupling.in_order(response * self.scale3[:, :, None], dim=1)
+        self.kernel1 = torch.empty_like(kernel1, memory_format=torch.contiguous_format)
+        torch.mul(kernel1, self.scale1[:, :, None, None, None], out=self.kernel1)
+
+        response = self.coupling.in_order(stacked(parts.bias3), dim=1).flatten(1, 2)
+        scale3 = self._scale(parts.logs3, response)
+        self.scale3 = self.coupling.in_order(scale3, dim=1).flatten(1, 2)[:, :, None]
+        scale2 = self._scale(parts.logs2, bias1)
+        self.scale32 = self._split(self.scale3 * scale2[:, None])[:, :, :, None, None]
+        kernel3 = self.coupling.in_order(stacked(parts.kernel3).movedim(2, -1), dim=1)
+        response = response[:, :, None]
+        if self.edge:
+            response = response + kernel3[..., -1].reshape(*response.shape[:2], 9) @ self.outside
+            kernel3 = kernel3[..., :-1]
+        self.kernel3 = kernel3.new_empty(len(kernel3), response.shape[1], *kernel3.shape[3:])
+        torch.mul(kernel3, self.scale32, out=self._split(self.kernel3))
+        self.unshifted = response * self.scale3
         response = self.unshifted.clone()
         response.chunk(self.coupling.outputs, dim=1)[-1].add_(self.coupling.offset)
         each = zip(
             self.matrix.unbind(),
             (self.matrix @ self.bias[:, :, None]).unbind(),
             (self.pixels * log_det).unbind(),
-            self.kernel1.to(self.dtype).permute(0, 1, 4, 2, 3).unbind(),
+            self.kernel1.to(self.dtype).movedim(-1, 2).unbind(),
             self.bias1.to(self.dtype).unbind(),
             self._each(parts.weight2),
             self._each(parts.bias2),
-            self.kernel3.to(self.dtype).permute(0, 1, 4, 2, 3).unbind(),
+            self.kernel3.to(self.dtype).movedim(-1, 2).unbind(),
             response.unflatten(2, self.size if self.edge else (1, 1)).unbind(),
             strict=True,
         )
@@ -132,26 +139,31 @@ class Folding:
         ]
 
     def _each(self, tensors: Each) -> Sequence[Tensor]:
-        if tensors[0].dtype == self.dtype:
-            return [tensor.detach() for tensor in one_by_one(tensors)]
+        if not isinstance(tensors, Tensor) and tensors[0].dtype == self.dtype:
+            return [tensor.detach() for tensor in tensors]
         return stacked(tensors).to(self.dtype).unbind()
 
     def _scale(self, logs: Each, bias: Tensor) -> Tensor:
         return (stacked(logs) * self.network_factor).exp() if len(logs) else torch.ones_like(bias)
 
+    def _split(self, ordered: Tensor) -> Tensor:
+        """All shifts apart from all scales."""
+        return ordered.unflatten(1, (self.coupling.outputs, -1))
+
     def gradients(self, found: Sequence[FoldedStep]) -> Parts:
         """Of the parameters of all steps, from the gradient of each step's folding."""
-        matrix, shift, log_det, bias1, response = (
+        matrix, shift, log_det, bias1, bias2, response = (
             torch.stack([getattr(step, name) for step in found])
-            for name in ("matrix", "shift", "log_det", "bias1", "response")
+            for name in ("matrix", "shift", "log_det", "bias1", "bias2", "response")
         )
-        kernel1 = torch.stack([step.kernel1.permute(0, 2, 3, 1) for step in found])
-        kernel3 = torch.stack([step.kernel3.permute(0, 2, 3, 1) for step in found])
+        kernel1 = torch.stack([step.kernel1.movedim(1, -1) for step in found])
+        kernel3 = torch.stack([step.kernel3.movedim(1, -1) for step in found])
 
         matrix = matrix.baddbmm_(shift, self.bias[:, None])
-        log_det = self.pixels * log_det
+        log_det = self.pixels * log_det.sum(dim=1)
+        response = response.flatten(2)
         factors = self.permutation.gradients_of(
-            self.factors, matrix * self.scale[:, None], log_det
+            self.matrices, matrix * self.scale[:, None], log_det
         )
         logs = ((matrix * self.matrix).sum(dim=1) + log_det[:, None]) * self.factor
         bias = (self.matrix.mT @ shift)[..., 0]
@@ -162,33 +174,26 @@ class Folding:
 
         product = kernel3 * self.kernel3
         logs2 = product.sum(dim=(1, 2, 3))
-        response = response.flatten(2)
         logs3 = product.sum(dim=(2, 3, 4)) + (response * self.unshifted).sum(dim=2)
-        kernel3 = self.coupling.by_turns(kernel3, dim=1) * self.scale32
-        response = self.coupling.by_turns(response, dim=1) * self.scale3[:, :, None]
+        response = response * self.scale3
+        seen = self.kernel3.shape[-1]
+        unfolded = kernel3.new_empty(*kernel3.shape[:2], seen + self.edge, 3, 3)
+        ordered = self.coupling.in_order(unfolded.movedim(2, -1), dim=1)
+        torch.mul(self._split(kernel3), self.scale32, out=ordered[..., :seen])
         if self.edge:
             kernel1[..., -1] += bias1[:, :, None, None]
-            of_edge = (response @ self.outside.T).unflatten(2, (3, 3))
-            kernel3 = torch.cat((kernel3, of_edge[..., None]), dim=4)
+            ordered[..., seen] = (response @ self.outside.T).view(ordered.shape[:-1])
         return Parts(
             bias=bias,
             logs=logs,
             factors=factors,
-            kernel1=_nchw(kernel1),
+            kernel1=kernel1.movedim(-1, 2),
             bias1=bias1,
             logs1=logs1 * self.network_factor,
             weight2=[step.weight2 for step in found],
-            bias2=[step.bias2 for step in found],
+            bias2=bias2,
             logs2=logs2 * self.network_factor,
-            kernel3=_nchw(kernel3),
-            bias3=response.sum(dim=2),
-            logs3=self.coupling.by_turns(logs3, dim=1) * self.network_factor,
+            kernel3=unfolded,
+            bias3=self.coupling.by_turns(response.sum(dim=2), dim=1),
+            logs3=self.coupling.by_turns(logs3 * self.network_factor, dim=1),
         )
-
-
-def _nhwc(kernels: Tensor) -> Tensor:
-    return kernels.permute(0, 1, 3, 4, 2)
-
-
-def _nchw(kernels: Tensor) -> Tensor:
-    return kernels.permute(0, 1, 4, 2, 3)

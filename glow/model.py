@@ -64,6 +64,7 @@ class Glow(nn.Module):
         channels = config.latent_shapes[-1][0]
         self.top = TopPrior(channels, learned=config.learn_top, n_classes=len(config.classes))
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
+        self._chains = [module for module in self.modules() if isinstance(module, Chain)]
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
@@ -173,7 +174,7 @@ class Glow(nn.Module):
                 "this processor does not multiply bfloat16 itself: training will take several "
                 "times as long as in float32"
             )
-        for chain in self._chains():
+        for chain in self._chains:
             chain.precision = precision
 
     def full_products(self) -> Float32Products:
@@ -187,13 +188,12 @@ class Glow(nn.Module):
         For many small batches: sampling, editing, scoring.
         """
         keep_freed_memory()
-        chains = self._chains()
-        for chain in chains:
+        for chain in self._chains:
             chain.freeze(frozen=True)
         try:
             yield
         finally:
-            for chain in chains:
+            for chain in self._chains:
                 chain.freeze(frozen=False)
 
     @contextmanager
@@ -203,18 +203,14 @@ class Glow(nn.Module):
         For passes forward and backward, both inside. Whatever the backward pass is asked for, the
         gradients of the steps' parameters are added too.
         """
-        chains = self._chains()
-        for chain in chains:
+        for chain in self._chains:
             chain.into = into
         try:
             with into.open():
                 yield
         finally:
-            for chain in chains:
+            for chain in self._chains:
                 chain.into = None
-
-    def _chains(self) -> list[Chain]:
-        return [module for module in self.modules() if isinstance(module, Chain)]
 
     def _levels(self) -> list[Level]:
         return list(self.levels)  # type: ignore[arg-type]  # a ModuleList of Level

@@ -8,6 +8,7 @@ steps at once.
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,8 @@ class Permutation(Bijection):
 
     @staticmethod
     @abstractmethod
-    def matrix_of(*factors: Tensor) -> Tensor:
-        """W, (..., C, C)."""
+    def matrices_of(*factors: Tensor) -> Sequence[Tensor]:
+        """Those whose product is W, (..., C, C)."""
 
     @staticmethod
     @abstractmethod
@@ -35,13 +36,13 @@ class Permutation(Bijection):
     @staticmethod
     @abstractmethod
     def gradients_of(
-        factors: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
+        matrices: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
     ) -> Sequence[Tensor]:
-        """Of the factors that are learned, which come first, from those of the other two."""
+        """Of the factors that are learned, which come first, from those of W and log|det W|."""
 
     def matrix(self) -> Tensor:
         """W, (C, C)."""
-        return self.matrix_of(*self.factors())
+        return product_of(self.matrices_of(*self.factors()))
 
     def log_abs_det(self) -> Tensor:
         """log|det W|, a scalar, in nats."""
@@ -73,8 +74,8 @@ class _FixedPermutation(Permutation):
         return (self.permutation,)
 
     @staticmethod
-    def matrix_of(*factors: Tensor) -> Tensor:
-        return factors[0]
+    def matrices_of(*factors: Tensor) -> Sequence[Tensor]:
+        return factors
 
     @staticmethod
     def log_abs_det_of(*factors: Tensor) -> Tensor:
@@ -82,9 +83,9 @@ class _FixedPermutation(Permutation):
 
     @staticmethod
     def gradients_of(
-        factors: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
+        matrices: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
     ) -> Sequence[Tensor]:
-        del factors, of_matrix, of_log_abs_det
+        del matrices, of_matrix, of_log_abs_det
         return ()
 
 
@@ -114,9 +115,9 @@ class InvertibleConv1x1(Permutation):
         return (self.weight,)
 
     @staticmethod
-    def matrix_of(*factors: Tensor) -> Tensor:
-        """W, (..., C, C)."""
-        return factors[0]
+    def matrices_of(*factors: Tensor) -> Sequence[Tensor]:
+        """W alone."""
+        return factors
 
     @staticmethod
     def log_abs_det_of(*factors: Tensor) -> Tensor:
@@ -125,10 +126,10 @@ class InvertibleConv1x1(Permutation):
 
     @staticmethod
     def gradients_of(
-        factors: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
+        matrices: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
     ) -> Sequence[Tensor]:
         """D log|det W| = trace(W^-1 dW)."""
-        return (of_matrix + of_log_abs_det[..., None, None] * inverse_of(factors[0]).mT,)
+        return (of_matrix + of_log_abs_det[..., None, None] * inverse_of(matrices[0]).mT,)
 
 
 class InvertibleConv1x1LU(Permutation):
@@ -156,9 +157,12 @@ class InvertibleConv1x1LU(Permutation):
         return self.lower, self.upper, self.log_diagonal, self.rotation, self.sign
 
     @staticmethod
-    def matrix_of(*factors: Tensor) -> Tensor:
-        """W, (..., C, C)."""
-        return factors[3] @ (_lower(factors) @ _upper(factors))
+    def matrices_of(*factors: Tensor) -> Sequence[Tensor]:
+        """P, L + I, U + diag(sign exp(log_diagonal))."""
+        lower, upper, log_diagonal, rotation, sign = factors
+        ones = torch.ones_like(log_diagonal).diag_embed()
+        diagonal = (sign * log_diagonal.exp()).diag_embed()
+        return rotation, lower.tril(-1) + ones, upper.triu(1) + diagonal
 
     @staticmethod
     def log_abs_det_of(*factors: Tensor) -> Tensor:
@@ -167,14 +171,19 @@ class InvertibleConv1x1LU(Permutation):
 
     @staticmethod
     def gradients_of(
-        factors: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
+        matrices: Sequence[Tensor], of_matrix: Tensor, of_log_abs_det: Tensor
     ) -> Sequence[Tensor]:
         """With W = P L U and G of W: P'G U' of L, L'P'G of U; each of its own entries."""
-        lower, upper = _lower(factors), _upper(factors)
-        turned = factors[3].mT @ of_matrix
+        rotation, lower, upper = matrices
+        turned = rotation.mT @ of_matrix
         of_upper = lower.mT @ turned
         of_diagonal = (of_upper * upper).diagonal(dim1=-2, dim2=-1) + of_log_abs_det[..., None]
         return (turned @ upper.mT).tril(-1), of_upper.triu(1), of_diagonal
+
+
+def product_of(matrices: Sequence[Tensor]) -> Tensor:
+    """Of all, in order."""
+    return reduce(lambda right, left: left @ right, reversed(matrices))
 
 
 def inverse_of(matrix: Tensor) -> Tensor:
@@ -188,14 +197,6 @@ def at_every_pixel(x: Tensor, matrix: Tensor, shift: Tensor | None = None) -> Te
     if shift is None:
         return torch.bmm(each, columns).view_as(x)
     return torch.baddbmm(shift, each, columns).view_as(x)
-
-
-def _lower(factors: Sequence[Tensor]) -> Tensor:
-    return factors[0].tril(-1) + torch.ones_like(factors[2]).diag_embed()
-
-
-def _upper(factors: Sequence[Tensor]) -> Tensor:
-    return factors[1].triu(1) + (factors[4] * factors[2].exp()).diag_embed()
 
 
 def _random_rotation(channels: int) -> Tensor:

@@ -24,11 +24,12 @@ def multiplies(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """relu(x W' + b), (N, I) -> (N, O), in one pass where the device can; not differentiable."""
+    """relu(W x + b), (..., I) -> (..., O), in one pass if the device can; not differentiable."""
     if weight.is_mkldnn or _onednn(x, len(weight)):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu", [], "")
     if x.is_cuda:
-        return torch._addmm_activation(bias, x, weight.T)
+        out = torch._addmm_activation(bias, x.flatten(0, -2), weight.T)
+        return out.view(*x.shape[:-1], len(weight))
     return F.linear(x, weight, bias).relu_()
 
 
@@ -36,7 +37,7 @@ def conv_relu(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """relu(kernel * x + bias), a 3x3 convolution that keeps the size; not differentiable."""
     if not kernel.is_mkldnn and _is_small(x):
         weight = kernel.permute(0, 2, 3, 1).flatten(1)
-        return images(linear_relu(_patches(x), weight, bias), x)
+        return linear_relu(_patches(x), weight, bias).movedim(-1, 1)
     if kernel.is_mkldnn or _onednn(x, 9 * len(kernel)):
         return _fused_convolution(x, kernel, bias, "relu")
     return F.conv2d(x, kernel, bias, padding=1).relu_()
@@ -66,7 +67,7 @@ def packed_weight(weight: Tensor, n_rows: int) -> Tensor:
 
 
 def product(x: Tensor, matrix: Tensor) -> Tensor:
-    """X M, (N, I) -> (N, O); not differentiable.
+    """X M, (..., I) -> (..., O); not differentiable.
 
     On a CPU it is oneDNN's, which on AMD's is faster than MKL's.
     """
@@ -84,32 +85,22 @@ def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """
     hands_on = len(x) >= ONEDNN_BATCH or torch.get_num_threads() > 1
     if not hands_on or not _onednn(x, grad.shape[1] // 2):
-        return rows(grad).T @ rows(x)
+        return _rows(grad).T @ _rows(x)
     kernel = x.new_empty(grad.shape[1], x.shape[1], 1, 1)
     return _conv_backward(grad, x, kernel, mask=[False, True, False])[1].flatten(1)
-
-
-def rows(x: Tensor) -> Tensor:
-    """A channels-last image batch (B, C, H, W) as the matrix (B H W, C) that it is in memory."""
-    return x.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def images(matrix: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `rows`, with the batch, height and width of `like`."""
-    batch, _, height, width = like.shape
-    return matrix.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def widening_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, kernel and bias of a 3x3 convolution from few channels to many."""
     if grad.is_cuda:
         return _conv_backward(grad, x, kernel, mask=[True, True, True])
-    columns = rows(grad)
-    dtype = torch.promote_types(grad.dtype, torch.float32)  # so many terms are not for bfloat16
-    of_bias = columns.sum(dim=0, dtype=dtype)
+    # so many terms are not for bfloat16
+    dtype = torch.float32 if grad.dtype == torch.bfloat16 else grad.dtype
+    of_bias = grad.sum(dim=(0, 2, 3), dtype=dtype)
     if not _is_small(x):
         return *_conv_backward(grad, x, kernel, mask=[True, True, False])[:2], of_bias
-    of_kernel = (_patches(x).T @ columns).view(3, 3, x.shape[1], -1).permute(3, 2, 0, 1)
+    of_kernel = _patches(x).flatten(0, 2).T @ _rows(grad)
+    of_kernel = of_kernel.view(3, 3, x.shape[1], -1).permute(3, 2, 0, 1)
     return _conv_backward(grad, x, kernel, mask=[True, False, False])[0], of_kernel, of_bias
 
 
@@ -119,8 +110,8 @@ def narrowing_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor,
         return _conv_backward(grad, x, kernel, mask=[True, True, False])[:2]
     patches = _patches(grad)
     turned = kernel.permute(2, 3, 0, 1).flip(0, 1).flatten(0, 2)
-    of_kernel = (patches.T @ rows(x)).view(3, 3, grad.shape[1], -1).flip(0, 1)
-    return images(product(patches, turned), x), of_kernel.permute(2, 3, 0, 1)
+    of_kernel = (patches.flatten(0, 2).T @ _rows(x)).view(3, 3, grad.shape[1], -1).flip(0, 1)
+    return product(patches, turned).movedim(-1, 1), of_kernel.permute(2, 3, 0, 1)
 
 
 def through_relu_(grad: Tensor, h: Tensor) -> Tensor:
@@ -161,15 +152,20 @@ def _is_small(x: Tensor) -> bool:
 
 
 def _patches(x: Tensor) -> Tensor:
-    """What a 3x3 kernel sees at every pixel, (B H W, 9 C), by row, column, channel."""
+    """What a 3x3 kernel sees at every pixel, (B, H, W, 9 C), by row, column, channel."""
     batch, channels, height, width = x.shape
     padded = x.new_zeros(batch, height + 2, width + 2, channels)
-    padded[:, 1:-1, 1:-1] = x.permute(0, 2, 3, 1)
+    padded[:, 1:-1, 1:-1] = x.movedim(1, -1)
     image, row, pixel, _ = padded.stride()
     windows = padded.as_strided(
         (batch, height, width, 3, 3, channels), (image, row, pixel, row, pixel, 1)
     )
-    return windows.reshape(batch * height * width, 9 * channels)
+    return windows.reshape(batch, height, width, 9 * channels)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """A channels-last image batch (B, C, H, W) as the matrix (B H W, C) that it is in memory."""
+    return x.movedim(1, -1).flatten(0, 2)
 
 
 def _onednn(x: Tensor, outputs: int) -> bool:

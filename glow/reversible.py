@@ -50,7 +50,8 @@ class Tape:
         self._spacing = max(1, -(-self.length // ANCHORS))
         self._inputs: dict[int, Tensor] = {}
         self._checksums: list[Tensor] = []
-        self._z = self.output = torch.empty(0)
+        self._z: Tensor
+        self.output: Tensor
 
     def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """z, log_det of all bijections; equal to calling them one after another."""
@@ -83,9 +84,17 @@ class Tape:
         self._checksums.append(_checksum(trace.x))
         return ()
 
+    def keeps(self, folded: int, kept: Sequence[tuple[Tensor, ...]]) -> bool:
+        """Whether what the parameters fold to, so many bytes, is kept beside activations.
+
+        Where half of these are, not if it is large, nor if to fold again is little work.
+        """
+        activations = sum(tensor.nbytes for tensors in kept for tensor in tensors)
+        return self.keep_all or (self.keep_half and 4 * folded < activations < 12 * folded)
+
     def whole(self, trace: Any) -> Any:  # noqa: ANN401
         """The trace of a step that kept it; those after it have been asked for theirs."""
-        self.output = trace.x.detach()
+        self.output = trace.x
         return trace
 
     def retrace(self, piece: Piece, at: int, start: int, folded: Any) -> Any:  # noqa: ANN401
@@ -155,8 +164,7 @@ class _Node(torch.autograd.Function):
             kept.append(tape.keep(piece, start + at, trace))
             kind, x = type(trace), trace.z
         ctx.about = tape, piece, start, [len(tensors) for tensors in kept], kind
-        few = 3 * piece.bytes_of(folded) < sum(t.nbytes for tensors in kept for t in tensors)
-        ctx.folded = folded if tape.keep_all or (tape.keep_half and few) else None
+        ctx.folded = folded if tape.keeps(piece.bytes_of(folded), kept) else None
         ctx.save_for_backward(*(tensor for tensors in kept for tensor in tensors))
         return x, log_det
 

@@ -65,7 +65,9 @@ class ByHand(torch.autograd.Function):
             of_eps += grad_eps
         of_z = of_eps * unscale
         shape = len(eps), kernel.shape[0], *eps.shape[2:]
-        of_h = eps.new_empty(shape).contiguous(memory_format=torch.channels_last)
+        of_h = torch.empty(
+            shape, dtype=eps.dtype, device=eps.device, memory_format=torch.channels_last
+        )
         torch.neg(of_z, out=of_h[:, 0::2])
         torch.sub(-each, of_eps.mul_(eps), out=of_h[:, 1::2])
         of_kept, of_kernel = narrowing_backward(of_h, seen, kernel)

@@ -17,18 +17,16 @@ from glow.conditioner import Conditioner
 from glow.coupling import Coupling, Ready, halves
 from glow.flat import GradientVector
 from glow.folding import FoldedStep, Folding
-from glow.parts import Parts, one_by_one, side_by_side
+from glow.parameters import StepParameters
 from glow.permutation import at_every_pixel
 from glow.piece import Piece
 from glow.precision import Float32Products, Precision, type_of_products
 from glow.products import (
     conv,
     conv_relu,
-    images,
     linear_relu,
     narrowing_backward,
     product,
-    rows,
     through_relu_,
     weight_gradient,
     widening_backward,
@@ -75,32 +73,16 @@ class Steps(Piece):
     def __init__(self, steps: Sequence[FlowStep], precision: Precision = "float32") -> None:
         self.bijections: Sequence[FlowStep] = steps
         self.precision: Precision = precision
-        self._parameters: list[Any] = []
-        self._known: tuple[Any, ...] = ()
-        self._look_up()
-
-    def _look_up(self) -> None:
-        """What the parameters are, again where tensors are others than before, or elsewhere."""
-        first = self.bijections[0]
-        bias, factor = first.actnorm.bias, first.permutation.factors()[-1]
-        same = self._known and self._known[0] is bias and self._known[1] is factor
-        if same and self._known[2] == [p.data_ptr() for p in self._parameters]:
-            return
-        self._parts = Parts.of(self.bijections)
-        self._stacks = self._parts.changed(side_by_side)
-        self._parameters = [p for each in self._parts.learned(self._parts) for p in each]
-        self._known = bias, factor, [p.data_ptr() for p in self._parameters]
+        self._parameters = StepParameters(steps)
 
     def inputs(self, into: GradientVector | None) -> list[Any]:
         """All parameters; or any one, where gradients are added up past autograd."""
-        self._look_up()
-        return self._parameters[:1] if self._targets(into) else self._parameters
+        return self._parameters.inputs(into)
 
     def fold(self, x: Tensor) -> Folding:
         """Of all steps."""
-        self._look_up()
         dtype = type_of_products(self.precision, x)
-        return Folding(self.bijections, self._stacks, x, dtype)
+        return Folding(self.bijections, self._parameters.stacks(), x, dtype)
 
     def bytes_of(self, folded: Folding) -> int:
         """Of the kernels."""
@@ -170,38 +152,13 @@ class Steps(Piece):
         matrix = torch.bmm(columns, trace.x.flatten(2).transpose(1, 2)).sum(dim=0)
         shift = columns.sum(dim=(0, 2))[:, None]
         grad_x = at_every_pixel(grad_y, step.matrix.T)
-        return grad_x, FoldedStep(matrix, shift, grad_log_det.sum(), *network, response)  # type: ignore[call-arg]  # network has five
+        return grad_x, FoldedStep(matrix, shift, grad_log_det, *network, response)  # type: ignore[call-arg]  # network has five
 
     def gradients(
         self, folded: Folding, found: Sequence[FoldedStep], into: GradientVector | None
     ) -> list[Tensor | None]:
         """Unfolds them, all steps at once."""
-        kinds = folded.gradients(found).learned(self._parts)
-        targets = self._targets(into)
-        if not targets:
-            return [gradient for each in kinds for gradient in one_by_one(each)]
-        for target, each in zip(targets, kinds, strict=True):
-            if isinstance(each, Tensor):
-                target += each
-            else:
-                for own, gradient in zip(target, each, strict=True):
-                    own += gradient
-        return [None]
-
-    def _targets(self, into: GradientVector | None) -> list[Tensor]:
-        """Where gradients are added up, a tensor for all steps' of a kind.
-
-        Empty where there is no vector, where they do not lie side by side in it, or where one of
-        the parameters is not learned.
-        """
-        if into is None or not all(p.requires_grad for p in self._parameters):
-            return []
-        if self._parts not in into.stacks:
-            kinds = self._parts.learned(self._parts)
-            stacks = [side_by_side([into[p] for p in each]) for each in kinds]
-            found = [stack for stack in stacks if isinstance(stack, Tensor)]
-            into.stacks[self._parts] = found if len(found) == len(stacks) else []
-        return into.stacks[self._parts]
+        return self._parameters.give(folded.gradients(found), into)
 
     def _undo(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Ready]:
         """What the coupling had, and the network's output."""
@@ -218,7 +175,7 @@ class Steps(Piece):
         """What the network sees and both hidden activations; its output, ready."""
         seen, h1 = self._run_first(step, z1)
         with self._products(z1):
-            h2 = images(linear_relu(rows(h1), step.weight2, step.bias2), h1)
+            h2 = linear_relu(h1.movedim(1, -1), step.weight2, step.bias2).movedim(-1, 1)
             out = conv(h2, step.kernel3)
         h = torch.empty(out.shape, dtype=z1.dtype, device=out.device)
         torch.add(out, step.response, out=h)
@@ -227,9 +184,9 @@ class Steps(Piece):
     def _run_first(self, step: FoldedStep, z1: Tensor) -> tuple[Tensor, Tensor]:
         batch, channels, height, width = z1.shape
         shape = (batch, height, width, step.kernel1.shape[1])
-        seen = step.bias1.new_empty(shape).permute(0, 3, 1, 2)
+        # -1 in the edge channel, if there is one (convolution.py)
+        seen = step.bias1.new_full(shape, -1.0).permute(0, 3, 1, 2)
         seen[:, :channels] = z1
-        seen[:, channels:] = -1.0  # the edge channel, if there is one (convolution.py)
         with self._products(z1):
             return seen, conv_relu(seen, step.kernel1, step.bias1)
 
@@ -242,9 +199,8 @@ class Steps(Piece):
         with self._products(trace.z):
             grad, kernel3 = narrowing_backward(grad_h, trace.h2, step.kernel3)
             weight2 = weight_gradient(through_relu_(grad, trace.h2), trace.h1)
-            at_2 = rows(grad)
-            bias2 = at_2.sum(dim=0, dtype=of_weights)
-            grad = images(product(at_2, step.weight2), trace.h1)
+            bias2 = grad.sum(dim=(0, 2, 3), dtype=of_weights)
+            grad = product(grad.movedim(1, -1), step.weight2).movedim(-1, 1)
             through_relu_(grad, trace.h1)
             grad, kernel1, bias1 = widening_backward(grad, trace.seen, step.kernel1)
         found = (kernel1, bias1, weight2, bias2, kernel3)

@@ -79,10 +79,10 @@ def test_the_gradient_of_a_weight(dtype: torch.dtype, tolerance: float, images: 
     torch.testing.assert_close(actual.double(), expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("rows", [5, 3000])
-def test_products_in_float32(rows: int) -> None:
+@pytest.mark.parametrize("shape", [(5,), (3000,), (3, 7, 5)])
+def test_products_in_float32(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    x, weight, bias = torch.randn(rows, 96), torch.randn(96, 96), torch.randn(96)
+    x, weight, bias = torch.randn(*shape, 96), torch.randn(96, 96), torch.randn(96)
     expected = F.linear(x.double(), weight.double(), bias.double()).relu()
     actual = products.linear_relu(x, weight, bias)
     torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-3)
@@ -98,9 +98,9 @@ def test_packed_weights_compute_the_same() -> None:
     packed = products.packed_kernel(kernel, x.shape)
     expected = F.conv2d(x, kernel, bias, padding=1).relu()
     torch.testing.assert_close(products.conv_relu(x, packed, bias), expected, rtol=0, atol=1e-5)
-    h = products.rows(expected)
+    h = expected.movedim(1, -1)
     torch.testing.assert_close(
-        products.linear_relu(h, products.packed_weight(weight, len(h)), bias),
+        products.linear_relu(h, products.packed_weight(weight, h[..., 0].numel()), bias),
         F.linear(h, weight, bias).relu(),
         rtol=0,
         atol=1e-4,
