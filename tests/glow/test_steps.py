@@ -192,6 +192,30 @@ def test_frozen_weights_are_folded_once(monkeypatch: pytest.MonkeyPatch) -> None
         assert not torch.equal(glow.log_prob(x), expected)
 
 
+@pytest.mark.parametrize(
+    ("backprop", "n", "times"),
+    [
+        ("autograd", 24, 1),
+        ("reversible", 24, 2),
+        ("balanced", 8, 2),  # large beside so few activations
+        ("balanced", 24, 1),
+        ("balanced", 64, 2),  # little work beside so many
+    ],
+)
+def test_what_weights_fold_to_is_kept_where_it_is_small_but_work(
+    monkeypatch: pytest.MonkeyPatch, backprop: str, n: int, times: int
+) -> None:
+    config = config_of(
+        n_levels=1, side=8, channels=3, depth=4, hidden_channels=16, backprop=backprop
+    )
+    glow, x = new_glow(config).train(), images(config, n)
+    folded: list[int] = []
+    fold = Folding._fold
+    monkeypatch.setattr(Folding, "_fold", lambda *args: folded.append(0) or fold(*args))
+    glow.log_prob(x).sum().backward()
+    assert len(folded) == times
+
+
 @pytest.mark.parametrize("coupling", COUPLINGS)
 @pytest.mark.parametrize("edge_bias", [True, False])
 def test_frozen_weights_in_float32_are_packed_and_compute_the_same(
