@@ -1,15 +1,12 @@
 """Shards on a server are read as those of data/shards are, from a folder of bounded size."""
 
 import json
-import os
 import re
 import shutil
 import socket
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,9 +17,8 @@ from waiting import wait_for
 
 from stages import remote, stream
 from stages.batches import Batches
-from stages.errors import InputError, StageError
+from stages.errors import InputError
 from stages.remote import Outage, Remote
-from stages.shard_cache import ShardCache
 from stages.shards import MANIFEST, ShardSet
 
 COUNTS = [7, 5, 9, 4, 8, 6, 3, 10, 7, 5]
@@ -266,51 +262,6 @@ def test_a_server_that_is_gone_is_tried_for_as_long_as_is_said(
     assert "waits for shard http" in capfd.readouterr().err
 
 
-@pytest.fixture
-def answers() -> Iterator[list[int]]:
-    """What a server answers, one status after another; its port comes first."""
-    wanted: list[int] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(wanted.pop(0))
-            self.send_header("Content-Length", "4")
-            self.end_headers()
-            self.wfile.write(b"body")
-
-        def log_message(self, *_arguments: object) -> None:
-            """Says nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        wanted.append(server.server_port)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield wanted
-        server.shutdown()
-        thread.join()
-
-
-def test_an_overloaded_server_is_asked_again(answers: list[int], tmp_path: Path) -> None:
-    there = Remote(f"http://127.0.0.1:{answers.pop()}", 60)
-    answers += [503, 429, 200]
-    there.fetch("a.tar", tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == b"body"
-    there.close()
-
-
-@pytest.mark.parametrize("status", [401, 403, 410])
-def test_a_server_that_refuses_is_not_asked_again(
-    answers: list[int], tmp_path: Path, status: int
-) -> None:
-    there = Remote(f"http://127.0.0.1:{answers.pop()}", 60)
-    answers.append(status)
-    with pytest.raises(
-        InputError, match=rf"^shard http\S+/a.tar is refused with status {status};"
-    ):
-        there.fetch("a.tar", tmp_path / "a")
-    there.close()
-
-
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "s3://bucket"])
 def test_a_server_that_says_nothing_is_not_waited_for_for_ever(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
@@ -336,10 +287,6 @@ def test_a_place_that_shards_cannot_be_fetched_from_is_refused(
         ShardSet.open(manifest)
 
 
-def test_a_password_in_the_url_is_not_said() -> None:
-    assert str(Remote("https://me:secret@host/shards")) == "https://host/shards"
-
-
 @pytest.mark.parametrize("name", ["../../train-000000.tar", "/etc/passwd", "..", "a\\b", ""])
 def test_a_name_that_leads_elsewhere_is_refused(manifest: Path, name: str) -> None:
     content = json.loads((manifest / MANIFEST).read_text())
@@ -358,75 +305,3 @@ def test_a_checksum_that_is_none_is_refused(
     monkeypatch.setenv("GLOW_SHARDS", "https://host/shards")
     with pytest.raises(InputError, match="expected 64 hexadecimal digits"):
         ShardSet.open(manifest).load("train")
-
-
-def put(content: bytes) -> "object":
-    return lambda file: file.write_bytes(content)
-
-
-def test_what_is_read_stays_and_what_was_read_longest_ago_goes(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path, 250)
-    first = cache.open("first", put(b"1" * 100))
-    os.close(cache.open("second", put(b"2" * 100)))
-    os.close(cache.open("third", put(b"3" * 100)))
-    assert {file.stem for file in tmp_path.glob("*.tar")} == {"first", "third"}
-    assert os.read(first, 1) == b"1"
-    os.close(first)
-    os.close(cache.open("third", put(b"")))
-    os.close(cache.open("fourth", put(b"4" * 100)))
-    assert {file.stem for file in tmp_path.glob("*.tar")} == {"third", "fourth"}
-
-
-def test_what_is_read_may_be_too_much_and_goes_afterwards(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path, 150)
-    opened = [cache.open(name, put(b"1" * 100)) for name in ("first", "second")]
-    cache.fetch("third", put(b"3" * 100))  # ahead of time, and there is no room
-    assert {file.stem for file in tmp_path.glob("*.tar")} == {"first", "second"}
-    assert not list(tmp_path.glob("*.partial"))
-    for descriptor in opened:
-        os.close(descriptor)
-    cache.trim()
-    assert {file.stem for file in tmp_path.glob("*.tar")} == {"second"}
-
-
-def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
-    (tmp_path / "a.partial").write_bytes(b"half")
-    (tmp_path / "b.partial").write_bytes(b"half" * 100)
-    cache = ShardCache(tmp_path, 300)
-    descriptor = cache.open("a", put(b"whole"))
-    assert os.read(descriptor, 10) == b"whole"
-    os.close(descriptor)
-    assert [file.name for file in tmp_path.glob("[ab].*")] == ["a.tar"]
-
-
-def test_many_at_once_fetch_once_and_read_all(tmp_path: Path) -> None:
-    cache, calls, seen = ShardCache(tmp_path, 10), [], []
-
-    def fetch(file: Path) -> None:
-        calls.append(file)
-        file.write_bytes(b"content")
-
-    def read() -> None:
-        descriptor = cache.open("one", fetch)
-        seen.append(os.read(descriptor, 10))
-        os.close(descriptor)
-
-    readers = [threading.Thread(target=read) for _ in range(20)]
-    for reader in readers:
-        reader.start()
-    for reader in readers:
-        reader.join(20)
-    assert seen == [b"content"] * 20
-    assert len(calls) == 1
-
-
-def test_a_fetch_that_failed_leaves_nothing(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path, 10)
-
-    def fail(file: Path) -> None:
-        file.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(StageError, match=r"cannot be kept in .*No space left.*GLOW_SHARD_CACHE"):
-        cache.open("one", fail)
-    assert not [file for file in tmp_path.iterdir() if file.name != "lock"]
