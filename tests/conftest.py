@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import os
 import signal
 
 import torch
@@ -8,5 +9,6 @@ import torch
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# the tensors are tiny, and threads that wait for each other only cost time
+# the tensors are tiny, and threads that wait for each other only cost time; so in their processes
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
