@@ -213,6 +213,7 @@ def test_an_event_retrains(site: Site) -> None:
     site.call(*PREFECT, "event", "emit", "glow.data.changed", "--resource-id", "glow.data")
     wait_for(lambda: len(site.runs()) > before, "a run is started", 60.0)
     wait_for(lambda: site.runs()[0]["state_type"] == "COMPLETED", "and completed", 90.0)
+    assert len(site.runs()) == before + 1
 
 
 def _state(site: Site, name: str) -> str | None:

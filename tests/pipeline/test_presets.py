@@ -54,8 +54,8 @@ def test_a_preset_has_the_comments_of_params_yaml(file: Path) -> None:
 
 
 @every_preset
-def test_the_stages_take_a_preset(file: Path) -> None:
-    load_params(file)
+def test_the_stages_take_a_preset_which_is_other_than_the_defaults(file: Path) -> None:
+    assert load_params(file) != load_params(ROOT / "params.yaml")
 
 
 def test_every_preset_says_what_it_is_for() -> None:
@@ -93,7 +93,7 @@ def test_params_that_git_does_not_hold_are_kept(tmp_path: Path, checkout: Path) 
 
 def test_no_params_at_all_is_a_place_for_a_preset(tmp_path: Path) -> None:
     use_preset("tiny", tmp_path)
-    load_params(tmp_path / "params.yaml")
+    assert (tmp_path / "params.yaml").read_bytes() == (PRESETS / "tiny.yaml").read_bytes()
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones(checkout: Path) -> None:
