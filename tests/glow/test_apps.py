@@ -3,39 +3,21 @@
 import csv
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import NAMES, SIDE, refused, run
 from PIL import Image
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from glow import Glow, GlowConfig, dequantize, load_glow, save_glow
+from glow import Glow, GlowConfig, save_glow
 from glow.apps.cli import app
-from glow.apps.files import read_images
 from glow.counterfactual import Counterfactual
 from glow.guide import Guide
-from glow.level import Level
 
 ROOT = Path(__file__).resolve().parents[2]
-SIDE, LARGE = 8, 20
-NAMES = ("a", "b", "c", "d", "face", "other")
-
-
-def run(*arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, result.output or result.exception
-    return result.output
-
-
-def refused(*arguments: str) -> str:
-    output = run(*arguments, code=2)
-    assert output.startswith("error: ")
-    assert output.count("\n") == 1
-    return output
 
 
 def examples() -> list[str]:
@@ -52,45 +34,6 @@ def examples() -> list[str]:
         if name != "editor":  # it does not end by itself: tests/glow/editor
             found += lines
     return found
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a user is after `dvc pull`, with images of any size: faces/, face.png and others."""
-    folder = tmp_path_factory.mktemp("place")
-    random = np.random.default_rng(0)
-    (folder / "faces").mkdir()
-    for name in NAMES:
-        pixels = random.integers(0, 256, (LARGE, LARGE + 3, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{name}.png")
-        square = Image.fromarray(pixels[:SIDE, :SIDE] & 0b11111000)
-        square.save(folder / "faces" / f"{name}.png")
-    config = GlowConfig(
-        image_size=SIDE, n_levels=2, depth=2, hidden_channels=4, n_bits=5, min_scale=0.3
-    )
-    torch.manual_seed(0)
-    glow = Glow(config)
-    levels = read_images(sorted((folder / "faces").iterdir()), config)
-    glow.initialize(dequantize(levels, 5))
-    with torch.no_grad():
-        for parameter in glow.parameters():
-            parameter += 0.02 * torch.randn_like(parameter)
-    save_glow(glow, folder / "models" / "glow", about={"fingerprint": "abc"})
-    names = ("Smiling", "Beard", "Eyeglasses")
-    vectors = {name: torch.randn(config.n_dims) for name in names}
-    save_file(vectors, folder / "models" / "attributes.safetensors")
-    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    return folder
-
-
-@pytest.fixture
-def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """In that place, which is left as it was."""
-    monkeypatch.chdir(place)
-    before = set(place.rglob("*"))
-    yield place
-    for path in sorted(set(place.rglob("*")) - before, reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
 
 
 @pytest.mark.parametrize("example", examples())
@@ -284,102 +227,6 @@ def test_held_out_images_make_scores_percentiles(here: Path) -> None:
     assert [float(row["typicality"]) for row in calibrated] == pytest.approx(
         [abs(b - mean) for b in bits], abs=1e-5
     )
-
-
-def test_doctor_is_content_with_a_good_model(here: Path) -> None:
-    output = run("doctor", "faces")
-    assert [line.split()[0] for line in output.splitlines()[1:-1]] == ["OK"] * 5
-    assert output.endswith("all is well\n")
-
-
-def wrong(*arguments: str) -> list[str]:
-    """What the doctor finds wrong."""
-    output = run("doctor", *arguments, code=1)
-    return re.findall(r"^WRONG (.*?):", output, re.MULTILINE)
-
-
-def test_doctor_finds_weights_that_are_no_numbers(here: Path) -> None:
-    glow = load_glow("models/glow")
-    with torch.no_grad():
-        next(glow.parameters()).view(-1)[0] = torch.nan
-    save_glow(glow, "broken")
-    assert wrong("faces", "--model", "broken") == ["weights"]
-
-
-def test_doctor_finds_an_inverse_that_loses_the_image(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = Level.restore
-    monkeypatch.setattr(Level, "restore", lambda self, z: original(self, z) + 0.05)
-    assert wrong("faces") == ["round trip"]
-
-
-def test_doctor_finds_a_layer_that_miscounts_its_volume(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = Level.forward
-
-    def miscounted(self: Level, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        z, log_det = original(self, x)
-        return z, log_det * 1.01
-
-    monkeypatch.setattr(Level, "forward", miscounted)
-    assert wrong("faces") == ["log-det"]
-
-
-def test_doctor_finds_a_device_whose_float32_is_coarse(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = Level.forward
-
-    def coarse(self: Level, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if x.dtype == torch.float32 and self.split is not None:
-            x = (x * 16).round() / 16
-        return original(self, x)
-
-    monkeypatch.setattr(Level, "forward", coarse)
-    assert "precision" in wrong("faces")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("describe --model faces", "faces has no config.json"),
-        ("sample --model none", "`dvc pull` fetches one"),
-        ("sample -o faces.jpg", "output is faces.jpg, expected a .png file or a folder"),
-        ("sample -n 20000", "20000 images, expected at most 10000 in one picture"),
-        ("sample --class Smiling", "expected none, as the model has no classes"),
-        ("sample --neighbours none", "none is not there"),
-        ("reconstruct none.png", "none.png is not there, expected an image or a folder"),
-        ("reconstruct models", "no PNG, JPEG or WebP in models"),
-        ("reconstruct params.yaml", "params.yaml: expected a PNG, JPEG or WebP image"),
-        ("reconstruct faces -o faces", "output is faces, where faces/a.png is"),
-        ("reconstruct face.png -o face.png", "output is face.png, where face.png is"),
-        ("reconstruct face.png faces/face.png -o back", "several images are named face"),
-        ("interpolate face.png", "expected at least 2 images"),
-        ("interpolate faces --corners", "--corners is between 4 images, came 6"),
-        ("interpolate faces --corners -o m.gif", "--corners makes a PNG"),
-        ("interpolate faces -o m.mp4", "output is m.mp4, expected a .png file or a .gif file"),
-        ("edit --add Smiling=1", "no images came"),
-        ("edit face.png --add Smiling", "--add is 'Smiling', expected as in"),
-        ("edit face.png --add Hat=1", "attribute is 'Hat', expected one of Beard, Eyeglasses"),
-        ("edit face.png --add Smiling=inf", "alpha is inf, expected a finite number"),
-        ("edit face.png --add Smiling=1 --method guided", "needs guide.safetensors and"),
-        ("score faces -o scores.txt", "output is scores.txt, expected a .csv file"),
-        ("score faces --by oddity", "--by is oddity, expected one of bits_per_dim, corrected"),
-        ("score faces --calibration params.yaml", "expected scores.csv as `dvc repro evaluate`"),
-        ("doctor faces --device tpu", "device is tpu, expected one that works here"),
-        ("describe --model models:/glow@champion", "there is no mlflow.db here"),
-        ("describe --model none::models/glow", "DVC does not give none::models/glow"),
-    ],
-)
-def test_what_cannot_be_done_is_one_line_and_exit_code_2(
-    arguments: str, said: str, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    before = {file: file.stat().st_mtime_ns for file in here.rglob("*")}
-    assert said in refused(*shlex.split(arguments))
-    assert before == {file: file.stat().st_mtime_ns for file in here.rglob("*")}
 
 
 def test_a_model_with_classes_takes_one_by_name(here: Path) -> None:
