@@ -224,6 +224,6 @@ def shift_and_log_scale(h: Tensor, min_scale: float) -> tuple[Tensor, Tensor]:
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     """What a coupling sees and what it changes."""
     half = x.shape[1] // 2
-    # what x.split comes to, without its Python: it is asked sixty times in a step of training
+    # what x.split comes to, without its Python: it is asked five times for each step of flow
     seen, changed = x.split_with_sizes((half, x.shape[1] - half), dim=1)
     return seen, changed

@@ -10,6 +10,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
+from threading import Timer
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ from stages.reader import Reader
 
 PORTION_BYTES = 4 * 2**20  # that a worker hands over at once: each hand-over takes 2 ms
 PORTIONS_AHEAD = 2  # of each worker
+ENDING_SECONDS = 1.0  # that workers have to end by themselves after an error
 
 
 class Wanted(NamedTuple):
@@ -125,8 +128,11 @@ class StreamedLevels:
                     raise portion
                 yield from portion.split(size)
         except (Exception, SystemExit):
-            for worker in workers:
-                worker.terminate()  # it may be waiting for a server
+            # a worker may be waiting for a server; but one that is ended while it asks the loader
+            # whether all is over keeps the lock that `del` needs first
+            later = Timer(ENDING_SECONDS, _end, [workers])
+            later.daemon = True
+            later.start()
             raise
         finally:
             del portions  # ends the workers, even while an error keeps this frame
@@ -154,6 +160,11 @@ def _received(portions: Iterator[Tensor | Exception]) -> Tensor | Exception:
             f"a worker that reads shards ended ({how}); if memory was short, set GLOW_WORKERS "
             "lower, or to 0 to read without workers"
         ) from None
+
+
+def _end(workers: list[BaseProcess]) -> None:
+    for worker in workers:
+        worker.terminate()
 
 
 def _leave_the_group(_worker: int) -> None:

@@ -2,15 +2,19 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing import synchronize
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
 from numbered import SIDE, TOTAL, numbered, numbers
 
+from stages import stream
 from stages.batches import Batches
 from stages.errors import InputError, StageError
 from stages.shards import ShardSet
@@ -186,6 +190,37 @@ def test_a_killed_worker_is_an_error_and_not_a_wait(
         os.kill(next(children()).pid, signal.SIGKILL)
         with pytest.raises(StageError, match=r"^a worker that reads shards ended .*GLOW_WORKERS"):
             steps_of(stream, *range(1, 100))
+    assert not list(children())
+
+
+@pytest.mark.usefixtures("streamed")
+def test_a_worker_that_asks_whether_all_is_over_is_not_ended_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else the lock that it asks with is held for ever, and this process waits for it."""
+
+    def slow(event: Any) -> bool:  # noqa: ANN401 - what multiprocessing's is made of
+        with event._cond:
+            time.sleep(0.3)
+            return bool(event._flag.get_value())
+
+    def late(*_: object) -> None:
+        raise TimeoutError("the loader still waits for the lock")
+
+    monkeypatch.setenv("GLOW_WORKERS", "1")
+    monkeypatch.setattr(synchronize.Event, "is_set", slow)
+    shards = numbered(tmp_path)
+    file = shards.files("train")[2].tar.file
+    file.write_bytes(damage("cut off", file.read_bytes()))
+    monkeypatch.setattr(stream, "PORTION_BYTES", 1)
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    try:
+        with closing(open_batches(shards, classes=())) as batches, pytest.raises(InputError):
+            steps_of(batches, *range(TOTAL // BATCH))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
     assert not list(children())
 
 
