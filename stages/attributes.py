@@ -184,7 +184,8 @@ def command(
     """
     params = load_params()
     how = params.attributes
-    glow, data = load_model(model), ShardSet.open(shards)
+    data = ShardSet.open(shards)
+    glow = load_model(model, data)
     device = next(glow.parameters()).device
     generator = torch.Generator(device).manual_seed(params.seed)
     pairs = choose_pairs(data.attributes("train", how.max_images))

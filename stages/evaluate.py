@@ -195,7 +195,7 @@ def command(
     exit_on_signals()
     launch("stages.evaluate")
     with process_group():
-        glow, raw = load_model(model), load_model(model / RAW)
+        glow, raw = load_model(model, data), load_model(model / RAW, data)
         limits = {"train": params.evaluate.train_images}
         splits = {name: Split.load(data, name, limits.get(name), glow) for name in SPLITS}
         report, found = evaluate(glow, raw, splits, params.evaluate, params.seed)

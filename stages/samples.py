@@ -104,7 +104,8 @@ def command(
     """
     params = load_params()
     how = params.samples
-    glow, data = load_model(model), ShardSet.open(shards)
+    data = ShardSet.open(shards)
+    glow = load_model(model, data)
     report: dict[str, Any] = {}
     rows, files = [], {}
     with (

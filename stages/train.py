@@ -50,7 +50,7 @@ def fingerprint(seed: int, model: ModelParams, train: TrainParams, checksum: str
 
 def mean_bits_per_dim(glow: Glow, levels: Tensor, labels: Tensor | None, seed: int) -> float:
     """Mean over images, with the same noise each time it is called."""
-    generator = torch.Generator(levels.device).manual_seed(seed)
+    generator = torch.Generator(next(glow.parameters()).device).manual_seed(seed)
     found = measure(glow, levels, labels, n_draws=1, batch_size=VALID_BATCH, generator=generator)
     return float(found.bits.mean())
 

@@ -50,6 +50,7 @@ def test_one_rule_for_both(minutes: ModuleType, shards: ShardSet) -> None:
     for learner in minutes.LEARNERS.values():
         model = learner(task)
         x = dequantize(levels, shards.n_bits, torch.Generator().manual_seed(0))
+        x = x.to(minutes.report.device())
         expected = shards.n_bits - model.log_prob(x) / x[0].numel() / torch.log(torch.tensor(2.0))
         found = minutes.bits(model, levels, shards.n_bits, seed=0)
-        torch.testing.assert_close(found, expected.double(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found, expected.double().cpu(), rtol=1e-5, atol=1e-5)
