@@ -57,6 +57,41 @@ def call(folder: Path, env: dict[str, str], *command: str) -> str:
     return done.stdout + done.stderr
 
 
+STRICT = """
+import torch
+x, here = torch.ones(3, device="cuda"), torch.ones(3)
+def refused(work):
+    try:
+        work()
+    except RuntimeError as error:
+        return str(error)
+print(refused(lambda: x + here))
+print(refused(lambda: torch.addmm(x, x[None], here[:, None])))
+print(refused(lambda: torch.rand(3, generator=torch.Generator(), device="cuda")))
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
+    y = (2 * x).cumsum(0)
+    x.add_(1)
+    print(refused(lambda: float(y[0])))
+    print(refused(lambda: x.copy_(here)))
+    print(refused(lambda: x.normal_()))
+assert x.tolist() == [1, 1, 1]
+for times in range(1, 4):
+    graph.replay()
+    assert y.tolist() == [2 * times, 4 * times, 6 * times]
+    assert x.tolist() == [1 + times] * 3
+"""
+
+
+def test_the_stand_in_is_as_strict_as_a_gpu(gpu: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "strict.py").write_text(STRICT)
+    env = {**gpu, "PYTHONPATH": f"{tmp_path}{os.pathsep}{gpu['PYTHONPATH']}"}
+    said = call(tmp_path, env, "strict").splitlines()
+    assert ["same device" in line for line in said[:2]] == [True] * 2
+    assert "generator" in said[2]
+    assert ["not permitted when stream is capturing" in line for line in said[3:]] == [True] * 3
+
+
 @pytest.fixture(scope="module")
 def on_cpu(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A training without a GPU."""
