@@ -11,6 +11,10 @@ The peer lacks two things of the paper's code: the channel that marks edges, and
 finer levels that depend on the coarser ones (peer.py).
 
     python benchmarks/minutes.py avatars=data/shards --seconds 240
+
+The photographs of the recorded run are those of the Berkeley Segmentation Data Set 500 (train and
+val; Arbelaez et al. 2011) at half of their size, in tiles: `python -m stages.preprocess` with the
+defaults of params.yaml but `data.source: folder` and `data.folder.crop: tiles`.
 """
 
 import math
