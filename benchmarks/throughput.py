@@ -4,8 +4,8 @@ A training step is all that a trainer does: noise, loss, gradients, Adamax; ours
 average of the weights, the norm of the gradient and its clipping. We sample with frozen weights
 (`Glow.frozen`). Interleaved rounds; a ratio is that of the medians, beside it that of the best
 rounds. `of_peak` is the arithmetic of the convolutions (size.py) over the fastest large matrix
-product of the same run, in float32. Our training is timed in every precision of the device, on a
-GPU also as a CUDA graph.
+product of the same run, in float32. Ours is timed in every precision of the device, its training
+on a GPU also as a CUDA graph.
 
     python benchmarks/throughput.py --width 512 --depth 4 --depth 8
 """
@@ -87,9 +87,10 @@ def train_peer(model: GlowConfig, n: int) -> Callable[[], object]:
     return step
 
 
-def sample_glow(model: GlowConfig, n: int) -> Callable[[], object]:
-    """N images of our model."""
+def sample_glow(model: GlowConfig, n: int, mode: str = "float32") -> Callable[[], object]:
+    """N images of our model, in one of the precisions."""
     glow = new_glow(model, levels(model, n)).eval()
+    glow.set_precision(mode)  # type: ignore[arg-type]  # one of its choices
 
     def sample() -> Tensor:
         return glow.sample(n)
@@ -127,15 +128,16 @@ def peak_product() -> Callable[[], object]:
 def measure(
     model: GlowConfig, batch_size: int, times_each: int, title: str
 ) -> list[dict[str, Any]]:
-    """A row for training in every mode and one for sampling."""
+    """A row for training in every mode and one for sampling in every precision."""
     arguments = {"model": model, "n": batch_size}
     modes = MODES_OF_GPU if torch.cuda.is_available() else MODES_OF_CPU
-    train = [Contestant(mode, train_glow, {**arguments, "mode": mode}) for mode in modes]
+    precisions = [mode for mode in modes if "+" not in mode]
     rows = []
-    for task, work, ours, theirs in (
-        ("train", 3, train, train_peer),
-        ("sample", 1, [Contestant(MODES_OF_CPU[0], sample_glow, arguments)], sample_peer),
+    for task, work, new, of_task, theirs in (
+        ("train", 3, train_glow, modes, train_peer),
+        ("sample", 1, sample_glow, precisions, sample_peer),
     ):
+        ours = [Contestant(mode, new, {**arguments, "mode": mode}) for mode in of_task]
         others = [Contestant(PEER, theirs, arguments), Contestant(PEAK, peak_product)]
         times = seconds([*ours, *others], times_each, f"{title}, {task}")
         peak = PEAK_FLOPS / statistics.median(times[PEAK])

@@ -8,7 +8,10 @@ import torch
 
 from glow import GlowConfig
 from glow.parallel import world_size
+from glow.precision import Float32Products, Precision, type_of_products
+from glow.products import product
 from glow.size import multiplications
+from stages.distributed import precision
 
 PEAK_SECONDS = 0.5
 SIDES = {"cuda": 8192, "cpu": 1024}  # of the matrices: enough work to be at the peak
@@ -31,7 +34,7 @@ class Speed:
     ) -> None:
         self._flops_per_image = 2 * multiplications(config) * PRODUCTS[config.backprop]
         self._batch_size, self._device = batch_size, device
-        self._peak = peak_flops(device) * world_size()
+        self._peak = peak_flops(device, precision()) * world_size()
         self.go_on(step)
 
     def go_on(self, step: int) -> None:
@@ -39,7 +42,10 @@ class Speed:
         self._step, self._since = step, time.perf_counter()
 
     def metrics(self, step: int) -> dict[str, float]:
-        """Images/s; 10^12 FLOP/s and their share of the peak of all processes; MB of this one."""
+        """Images/s; 10^12 FLOP/s and their share of the peak of all processes; MB of this one.
+
+        The peak is that of the precision that GLOW_PRECISION names.
+        """
         images = (step - self._step) * self._batch_size
         rate = images / max(time.perf_counter() - self._since, 1e-9)
         flops = rate * self._flops_per_image
@@ -51,16 +57,18 @@ class Speed:
         }
 
 
-def peak_flops(device: torch.device) -> float:
-    """FLOP/s of the fastest of some large float32 matrix products, within half a second."""
+def peak_flops(device: torch.device, of: Precision) -> float:
+    """FLOP/s of the fastest of some large products in that precision, within half a second."""
     side = SIDES.get(device.type, 1024)
-    a, b = (torch.full((side, side), 0.5, device=device) for _ in range(2))
+    numbers = torch.full((side, side), 0.5, device=device)
+    numbers = numbers.to(type_of_products(of, numbers))
     fastest = float("inf")
     began = time.perf_counter()
-    while time.perf_counter() - began < PEAK_SECONDS:
-        start = time.perf_counter()
-        float((a @ b)[0, 0])  # waits for the device
-        fastest = min(fastest, time.perf_counter() - start)
+    with Float32Products(numbers, tf32=of == "tf32"):
+        while time.perf_counter() - began < PEAK_SECONDS:
+            start = time.perf_counter()
+            float(product(numbers, numbers)[0, 0])  # waits for the device
+            fastest = min(fastest, time.perf_counter() - start)
     return 2 * side**3 / fastest
 
 

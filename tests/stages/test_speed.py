@@ -4,8 +4,11 @@ import time
 
 import pytest
 import torch
+from torch import Tensor
 
 from glow import GlowConfig
+from glow.precision import Precision
+from glow.products import product
 from glow.size import multiplications
 from stages.speed import PEAK_SECONDS, Speed, peak_memory
 
@@ -31,6 +34,24 @@ def test_the_numbers_agree_with_each_other(
     peak = found["tflops"] / found["utilisation"]
     assert 1e-3 < peak < 1e3, "10^12 FLOP/s of a processor"
     assert found["peak_memory_mb"] > 20
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_the_peak_is_that_of_the_products_of_training(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
+    asked = []
+
+    def noted(x: Tensor, matrix: Tensor) -> Tensor:
+        asked.append((x.dtype, matrix.dtype))
+        return product(x, matrix)
+
+    monkeypatch.setattr("stages.speed.product", noted)
+    monkeypatch.setattr("stages.speed.PEAK_SECONDS", PEAK_SECONDS / 10)
+    monkeypatch.setenv("GLOW_PRECISION", precision)
+    Speed(GlowConfig(image_size=8, n_levels=2, depth=1), batch_size=1, step=0, device=CPU)
+    expected = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    assert set(asked) == {(expected, expected)}
 
 
 def test_peak_memory_remembers_the_peak() -> None:
