@@ -2,6 +2,7 @@
 
 The process that was called stays as their parent. It passes SIGTERM and Ctrl-C on, waits until
 all have ended, and ends as they did: with one line and the exit code of the first that failed.
+From SIGTERM to SIGKILL torchrun gives them 30 s for a checkpoint, as Slurm and Kubernetes do.
 """
 
 import json
@@ -22,8 +23,7 @@ from stages.errors import ERRORS, FIRST, FOLLOWING, show
 
 PARENT = "GLOW_PARENT"  # set in the processes started here: who watches them
 STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)
-AT_ONCE = 2  # seconds between failures of one cause; torchrun kills what hangs after 30
-CHECKPOINT_SECONDS = 30  # from SIGTERM to SIGKILL, as with Slurm and Kubernetes
+AT_ONCE = 2  # seconds between failures of one cause
 
 
 def launch(module: str) -> None:
@@ -52,7 +52,6 @@ def launch(module: str) -> None:
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=folder),
             signals_to_handle="SIGTERM,SIGINT",
-            shutdown_timeout=CHECKPOINT_SECONDS,
         )
         try:
             elastic_launch(config, sys.executable)("-m", module, *sys.argv[1:])
