@@ -24,7 +24,7 @@ from typing import Annotated
 
 import numpy as np
 import PIL
-import psutil  # type: ignore[import-untyped]
+import psutil
 import report
 import typer
 from matplotlib.figure import Figure

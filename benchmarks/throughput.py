@@ -12,6 +12,7 @@ on a GPU also as a CUDA graph.
 
 import statistics
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,12 +92,12 @@ def sample_glow(model: GlowConfig, n: int, mode: str = "float32") -> Callable[[]
     """N images of our model, in one of the precisions."""
     glow = new_glow(model, levels(model, n)).eval()
     glow.set_precision(mode)  # type: ignore[arg-type]  # one of its choices
+    frozen = ExitStack()
+    frozen.enter_context(glow.frozen())
 
-    def sample() -> Tensor:
+    def sample(_kept: ExitStack = frozen) -> Tensor:
         return glow.sample(n)
 
-    sample.frozen = glow.frozen()  # type: ignore[attr-defined]  # kept for as long as sample is
-    sample.frozen.__enter__()  # type: ignore[attr-defined]
     return sample
 
 

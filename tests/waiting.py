@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 
 def wait_for(happens: Callable[[], object], what: str, seconds: float = 30.0) -> None:
