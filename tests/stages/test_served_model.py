@@ -1,59 +1,26 @@
-"""The served model: what its actions answer, what they refuse, in-process and over HTTP."""
+"""The served model: what its actions answer, what they refuse."""
 
 import base64
-import io
-import json
 import math
 import re
 import struct
-import sys
-import urllib.error
-import urllib.request
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tracked import FACTS, FINGERPRINT, Client, answering, free_port, mlflow, runs
+from served import Served, noise, pixels
 
 from glow import Glow, GlowConfig, load_glow, save_glow, to_levels
 from glow.apps.uploads import MAX_IMAGES, read_levels
-from stages import tracking
 from stages.likelihood import measure
 from stages.params import FolderParams
-from stages.served_model import GlowModel
 from stages.sources.folder import FolderSource
 from stages.sources.source import Entry
-
-
-class Served:
-    """A folder of `save_glow`, loaded as MLflow does, and asked."""
-
-    def __init__(self, folder: Path) -> None:
-        self._model = GlowModel()
-        self._model.load_context(SimpleNamespace(artifacts={"glow": str(folder)}))
-
-    def __call__(
-        self, action: str, rows: dict[str, list[Any]], **params: object
-    ) -> dict[str, list[Any]]:
-        """The columns of the answer."""
-        answer = self._model.predict(None, pd.DataFrame(rows), {"action": action, **params})
-        return {str(name): list(column) for name, column in answer.items()}
-
-    def refuses(self, action: str, rows: dict[str, list[Any]], **params: object) -> str:
-        """Why it is not answered."""
-        with pytest.raises(mlflow.MlflowException) as refusal:
-            self(action, rows, **params)
-        assert refusal.value.get_http_status_code() == 400
-        assert "\n" not in refusal.value.message
-        return str(refusal.value.message)
 
 
 @pytest.fixture
@@ -62,21 +29,6 @@ def served(model: Path) -> Served:
     vector = torch.linspace(-1.0, 1.0, 192)
     save_file({"Hat": vector, "Half": vector / 2}, model / "attributes.safetensors")
     return Served(model)
-
-
-def noise(seed: int, *size: int, file_format: str = "PNG") -> str:
-    """A picture (width, height) of random bytes, in base64."""
-    width, height = size or (8, 8)
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, file_format)
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def pixels(png: str) -> Any:  # noqa: ANN401 - an array
-    with Image.open(io.BytesIO(base64.b64decode(png))) as image:
-        assert (image.format, image.mode) == ("PNG", "RGB")
-        return np.asarray(image)
 
 
 def test_samples_depend_on_seed_and_temperature(served: Served) -> None:
@@ -235,70 +187,3 @@ def test_a_model_with_classes_is_told_the_class_or_takes_them_in_turn(tmp_path: 
     )
     assert "class is missing" in served.refuses("score", {"image": images})
     assert "class is 'cow'" in served.refuses("sample", {"n_images": [1], "class": ["cow"]})
-
-
-def test_the_registered_model_is_whole_without_pickle_and_loads_by_its_alias(
-    client: Client, project: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with tracking.training_run(FINGERPRINT, {"model": {"depth": 1}}) as run:
-        run.model(model, **FACTS)
-    version = client.get_model_version_by_alias("glow", "champion")
-    assert version.run_id == runs(client)[0].info.run_id
-
-    stored = list(Path(version.source).rglob("*"))
-    assert {"model.safetensors", "served_model.py", "actions.py"} <= {f.name for f in stored}
-    assert not [file for file in stored if file.suffix in (".pkl", ".pickle", ".pyc")]
-
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlflow.db'}")
-    loaded = mlflow.pyfunc.load_model("models:/glow@champion")
-    images = pd.DataFrame({"image": [noise(0), noise(1, 20, 30, file_format="JPEG")]})
-    scores = loaded.predict(images, {"action": "score"})
-    assert (
-        list(scores["bits_per_dim"])
-        == Served(model)("score", images.to_dict("list"))["bits_per_dim"]
-    )
-    assert len(loaded.predict(pd.DataFrame({"n_images": [2]}))) == 2
-
-
-@pytest.mark.server
-def test_mlflow_serves_every_action_and_refuses_in_a_line(
-    client: Client, project: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    vectors = project / "vectors.safetensors"
-    save_file({"Hat": torch.ones(192)}, vectors)
-    with tracking.training_run(FINGERPRINT, {}) as run:
-        run.model(model, **FACTS)
-    with tracking.same_run(FINGERPRINT) as run:
-        run.attribute_vectors(vectors)
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlflow.db'}")
-    monkeypatch.chdir(project)  # so that `glow` can only be the code that was stored
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    address = f"http://127.0.0.1:{(port := free_port())}"
-    command = ["models", "serve", "-m", "models:/glow@champion", "--env-manager", "local"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-
-    def ask(row: dict[str, Any], **params: object) -> Any:  # noqa: ANN401 - JSON
-        body = json.dumps({"dataframe_records": [row], "params": params}).encode()
-        request = urllib.request.Request(
-            f"{address}/invocations", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60.0) as answer:
-            return json.load(answer)["predictions"]
-
-    with answering([sys.executable, "-m", "mlflow", *command], f"{address}/ping", project / "log"):
-        (sampled,) = ask({"n_images": 1}, temperature=0.5, seed=4)
-        here = Served(model)
-        assert sampled == {
-            "png": here("sample", {"n_images": [1]}, temperature=0.5, seed=4)["png"][0]
-        }
-        (scored,) = ask({"image": noise(0)}, action="score")
-        assert scored["bits_per_dim"] == here("score", {"image": [noise(0)]})["bits_per_dim"][0]
-        (edited,) = ask({"image": noise(0)}, action="edit", attribute="Hat", alpha=1.5)
-        assert pixels(edited["png"]).shape == (8, 8, 3)
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            ask({"image": noise(0)}, action="edit", attribute="Beard")
-        answer = json.load(refused.value)
-    assert refused.value.code == 400
-    assert answer["message"] == "attribute is 'Beard', expected one of Hat"
