@@ -2,7 +2,7 @@
 
 Memory is what log_prob and its gradient need above parameters and gradients, which exist before;
 no optimiser. Every number is from a process of its own, after a pass that warms up. On Linux glibc
-is told to map every tensor of 64 KiB or more by itself and to return it at once, so that what is
+is told to map every tensor of 16 KiB or more by itself and to return it at once, so that what is
 resident is exact; on a GPU it is what torch has allocated. Times are from interleaved rounds,
 relative to autograd's. The flows are freshly initialised, so they can be inverted well.
 
@@ -32,7 +32,7 @@ from glow.allocator import keep_freed_memory
 from glow.chain import Backprop
 
 MODES: tuple[str, ...] = get_args(Backprop)
-EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+EXACT = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}
 PROCESS = Path("/proc/self")
 SEED = 0
 

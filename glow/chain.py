@@ -16,8 +16,15 @@ from glow.steps import Steps, kind
 
 Backprop = Literal["autograd", "balanced", "reversible"]
 
-# Steps, where memory is saved: the gradients of what they fold to are alive together.
-FOLDED_AT_ONCE = {"balanced": 12, "reversible": 4}
+
+def steps_at_once(backprop: Backprop, n: int) -> int:
+    """How many of n steps are folded together: the gradients of what they fold to are too.
+
+    Few where memory is saved, and of few steps fewer, which have few activations beside them.
+    """
+    if backprop == "autograd":
+        return max(1, n)
+    return 4 if backprop == "reversible" else min(max(4, -(-n // 3)), 12)
 
 
 class Chain(Bijection):
@@ -124,7 +131,7 @@ class Chain(Bijection):
         return self.__dict__ | {"_cut": None, "_frozen": None, "into": None}
 
     def _cut_up(self) -> list[Piece]:
-        at_once = FOLDED_AT_ONCE.get(self.backprop, max(1, len(self.bijections)))
+        at_once = steps_at_once(self.backprop, len(self.bijections))
         pieces: list[Piece] = []
         for of, group in groupby(self._bijections(), kind):
             alike = list(group)

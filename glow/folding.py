@@ -150,14 +150,28 @@ class Folding:
         """All shifts apart from all scales."""
         return ordered.unflatten(1, (self.coupling.outputs, -1))
 
-    def gradients(self, found: Sequence[FoldedStep]) -> Parts:
-        """Of the parameters of all steps, from the gradient of each step's folding."""
+    @cached_property
+    def _of_kernels(self) -> tuple[Tensor, Tensor]:
+        """The gradients of all steps' kernels."""
+        return torch.empty_like(self.kernel1), torch.empty_like(self.kernel3)
+
+    def collect(self, index: int, of_step: FoldedStep) -> FoldedStep:
+        """The gradient of a step's folding, its kernels' beside those of the other steps."""
+        kernel1, kernel3 = (of_kernel[index].movedim(-1, 1) for of_kernel in self._of_kernels)
+        return of_step._replace(
+            kernel1=kernel1.copy_(of_step.kernel1), kernel3=kernel3.copy_(of_step.kernel3)
+        )
+
+    def gradients(self, found: list[FoldedStep]) -> Parts:
+        """Of the parameters of all steps, from what `collect` gave of each step's folding.
+
+        Kernels are large: their gradients are written over, and so are the folded ones.
+        """
         matrix, shift, log_det, bias1, bias2, response = (
             torch.stack([getattr(step, name) for step in found])
             for name in ("matrix", "shift", "log_det", "bias1", "bias2", "response")
         )
-        kernel1 = torch.stack([step.kernel1.movedim(1, -1) for step in found])
-        kernel3 = torch.stack([step.kernel3.movedim(1, -1) for step in found])
+        kernel1, kernel3 = self._of_kernels
 
         matrix = matrix.baddbmm_(shift, self.bias[:, None])
         log_det = self.pixels * log_det.sum(dim=1)
@@ -168,11 +182,11 @@ class Folding:
         logs = ((matrix * self.matrix).sum(dim=1) + log_det[:, None]) * self.factor
         bias = (self.matrix.mT @ shift)[..., 0]
 
-        logs1 = (kernel1 * self.kernel1).sum(dim=(2, 3, 4)).addcmul_(bias1, self.bias1)
+        logs1 = self.kernel1.mul_(kernel1).sum(dim=(2, 3, 4)).addcmul_(bias1, self.bias1)
         bias1 *= self.scale1
         kernel1 *= self.scale1[:, :, None, None, None]
 
-        product = kernel3 * self.kernel3
+        product = self.kernel3.mul_(kernel3)
         logs2 = product.sum(dim=(1, 2, 3))
         logs3 = product.sum(dim=(2, 3, 4)) + (response * self.unshifted).sum(dim=2)
         response = response * self.scale3

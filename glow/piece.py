@@ -51,19 +51,15 @@ class Piece(ABC):
         return self.inverse(at, folded, z)[0]
 
     @abstractmethod
-    def half_of(self, trace: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-        """The part of a trace, besides x and z, that saves the most work for its memory."""
+    def part_of(self, trace: Any, *, hidden: bool) -> tuple[Tensor, ...]:  # noqa: ANN401
+        """The part of a trace, besides x and z, that saves the most work for its memory.
+
+        With what is hidden inside it is about half of the trace, without about nothing.
+        """
 
     @abstractmethod
-    def complete(
-        self,
-        at: int,
-        folded: Any,  # noqa: ANN401
-        x: Tensor,
-        z: Tensor,
-        *half: Tensor,
-    ) -> Any:  # noqa: ANN401
-        """The trace again, from its input, its output and `half_of` it."""
+    def complete(self, at: int, folded: Any, *kept: Tensor) -> Any:  # noqa: ANN401
+        """The trace again, from its input, its output and all of it or a part."""
 
     @abstractmethod
     def retrace(self, at: int, folded: Any, z: Tensor, x: Tensor | None) -> Any:  # noqa: ANN401
@@ -84,12 +80,13 @@ class Piece(ABC):
     def gradients(
         self,
         folded: Any,  # noqa: ANN401
-        found: Sequence[Any],
+        found: list[Any],
         into: GradientVector | None,
     ) -> Sequence[Tensor | None]:
         """Of `inputs`, from those of what was folded, f_1's first.
 
         Where there is a vector to add them up in, they may be added there instead, and be None.
+        Neither `folded` nor `found` is of use after that.
         """
 
 
@@ -121,13 +118,13 @@ class Opaque(Piece):
         with torch.no_grad():
             return self.bijections[at].inverse(z)
 
-    def half_of(self, trace: _Graph) -> tuple[Tensor, ...]:
+    def part_of(self, trace: _Graph, *, hidden: bool) -> tuple[Tensor, ...]:
         """Nothing."""
         return ()
 
-    def complete(self, at: int, folded: None, x: Tensor, z: Tensor, *half: Tensor) -> _Graph:
+    def complete(self, at: int, folded: None, *kept: Tensor) -> _Graph:
         """Builds the graph."""
-        return self.retrace(at, folded, z, x)
+        return self.retrace(at, folded, kept[1], kept[0])
 
     def retrace(self, at: int, folded: None, z: Tensor, x: Tensor | None) -> _Graph:
         """Builds the graph."""
@@ -157,7 +154,7 @@ class Opaque(Piece):
     def gradients(
         self,
         folded: None,
-        found: Sequence[list[Tensor | None]],
+        found: list[list[Tensor | None]],
         into: GradientVector | None,
     ) -> list[Tensor | None]:
         """Those of the one bijection; autograd adds them up."""

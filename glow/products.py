@@ -114,9 +114,9 @@ def narrowing_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor,
     return product(patches, turned).movedim(-1, 1), of_kernel.permute(2, 3, 0, 1)
 
 
-def through_relu_(grad: Tensor, h: Tensor) -> Tensor:
-    """The gradient before a ReLU from that after it, in its place; h is the ReLU's output."""
-    return torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)
+def through_relu(grad: Tensor, h: Tensor) -> Tensor:
+    """The gradient before a ReLU from that after it, in the place of h, the ReLU's output."""
+    return torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=h)
 
 
 def _conv_backward(

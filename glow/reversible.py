@@ -11,7 +11,11 @@ image, and where a recomputed input has another, the inputs from the last anchor
 that are kept, are computed again by the flow itself. The log says so, once.
 
 Where half of the activations are kept, the inputs, which are narrow, are too: nothing is inverted.
-What the parameters fold to is kept there too, where it is small beside the activations.
+Of a chain's first step they are alone, to make up for what else is alive on the way back. What the
+parameters fold to is kept there too, where it is small beside the activations.
+
+Backwards, what is kept inside of a step is used up: its gradients take its place. A second pass
+computes it again.
 """
 
 import logging
@@ -76,7 +80,7 @@ class Tape:
         if self.keep_all:
             return tuple(trace)
         if self.keep_half:
-            return trace.x, trace.z, *piece.half_of(trace)
+            return trace.x, trace.z, *piece.part_of(trace, hidden=index > 0)
         if index >= self.length - WHOLE and not isinstance(piece, Opaque):
             return tuple(trace)
         if index % self._spacing == 0:
@@ -162,34 +166,40 @@ class _Node(torch.autograd.Function):
             term, trace = piece.forward(at, folded, x)
             log_det += term
             kept.append(tape.keep(piece, start + at, trace))
-            kind, x = type(trace), trace.z
-        ctx.about = tape, piece, start, [len(tensors) for tensors in kept], kind
+            x = trace.z
+            del trace
+        ctx.about = tape, piece, start
         ctx.folded = folded if tape.keeps(piece.bytes_of(folded), kept) else None
-        ctx.save_for_backward(*(tensor for tensors in kept for tensor in tensors))
+        ctx.counts = [len(tensors[:2]) for tensors in kept]  # x and z, or nothing
+        ctx.save_for_backward(*(tensor for tensors in kept for tensor in tensors[:2]))
+        ctx.inside = [tensors[2:] for tensors in kept]
         return x, log_det
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> Any:  # noqa: ANN401
-        tape, piece, start, counts, kind = ctx.about
-        if start + len(counts) == tape.length:
+        tape, piece, start = ctx.about
+        if start + len(ctx.counts) == tape.length:
             tape.rewind()
         saved = list(ctx.saved_tensors)
-        folded, found = ctx.folded, []
+        folded, ctx.folded = ctx.folded, None
+        found: list[Any] = []
         for at in reversed(range(len(piece.bijections))):
-            own = tuple(saved[len(saved) - counts[at] :])
-            del saved[len(saved) - counts[at] :]
             if folded is None:
                 folded = piece.fold(grad_z)
-            if tape.keep_half:
-                trace = piece.complete(at, folded, *own)
-            elif own:
-                trace = tape.whole(kind(*own))
-            else:
+            ends, inside = saved[len(saved) - ctx.counts[at] :], ctx.inside[at]
+            del saved[len(saved) - ctx.counts[at] :]
+            ctx.inside[at] = None
+            if not ends:
                 trace = tape.retrace(piece, at, start, folded)
+            elif inside is None:
+                trace = tape.whole(piece.retrace(at, folded, ends[1], ends[0]))
+            else:
+                trace = tape.whole(piece.complete(at, folded, *ends, *inside))
             grad_z, of_folded = piece.pullback(at, folded, trace, grad_z, grad_log_det)
-            found.append(of_folded)
-        return None, None, None, grad_z, *piece.gradients(folded, found[::-1], tape.into)
+            found.insert(0, of_folded)
+            del trace, inside, of_folded
+        return None, None, None, grad_z, *piece.gradients(folded, found, tape.into)
 
 
 def _checksum(x: Tensor) -> Tensor:

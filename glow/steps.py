@@ -27,7 +27,7 @@ from glow.products import (
     linear_relu,
     narrowing_backward,
     product,
-    through_relu_,
+    through_relu,
     weight_gradient,
     widening_backward,
 )
@@ -35,17 +35,17 @@ from glow.step import FlowStep
 
 
 class StepTrace(NamedTuple):
-    """Input, output, what the network sees, its hidden activations, and the scale it gives.
+    """Input, output, the scale that the network gives, its hidden activations, what it sees.
 
-    No gradient depends on the shift.
+    No gradient depends on the shift. What is None is computed again where the gradient needs it.
     """
 
     x: Tensor
     z: Tensor
-    seen: Tensor
-    h1: Tensor
-    h2: Tensor
     scale: Tensor
+    h2: Tensor | None = None
+    h1: Tensor | None = None
+    seen: Tensor | None = None
 
 
 def kind(bijection: object) -> tuple[Any, ...] | None:
@@ -102,7 +102,7 @@ class Steps(Piece):
         z1, y2 = halves(z)
         hidden, ready = self._run(coupling, step, z1)
         coupling.change_(y2, ready)
-        return coupling.log_det(ready) + step.log_det, StepTrace(x, z, *hidden, ready[1])
+        return coupling.log_det(ready) + step.log_det, StepTrace(x, z, ready[1], *hidden)
 
     def inverse(self, at: int, folded: Folding, z: Tensor) -> tuple[Tensor, Tensor]:
         """The step's inverse; log_det is that of the inverse."""
@@ -114,13 +114,14 @@ class Steps(Piece):
         """X alone."""
         return self._unmix(at, folded, self._undo(at, folded, z)[0])
 
-    def half_of(self, trace: StepTrace) -> tuple[Tensor, ...]:
-        """The second hidden activation and the scale, without the shift beside it in memory."""
-        return trace.h2, trace.scale.contiguous()
+    def part_of(self, trace: StepTrace, *, hidden: bool) -> tuple[Tensor, ...]:
+        """The scale, without the shift beside it in memory, and the second hidden activation."""
+        scale = trace.scale.contiguous()
+        return (scale, trace.h2) if hidden and trace.h2 is not None else (scale,)
 
-    def complete(self, at: int, folded: Folding, x: Tensor, z: Tensor, *half: Tensor) -> StepTrace:
-        """Redoes the first convolution, of the half of z that is the coupling's input too."""
-        return StepTrace(x, z, *self._run_first(folded[at], halves(z)[0]), *half)
+    def complete(self, at: int, folded: Folding, *kept: Tensor) -> StepTrace:
+        """The rest is for `pullback` to compute."""
+        return StepTrace(*kept)
 
     def retrace(self, at: int, folded: Folding, z: Tensor, x: Tensor | None) -> StepTrace:
         """The network is run once, be it for the inverse or for the step itself."""
@@ -130,9 +131,9 @@ class Steps(Piece):
         hidden, ready = self._run(coupling, step, z1)
         if x is not None:
             coupling.change_(other, ready)
-            return StepTrace(x, y, *hidden, ready[1])
+            return StepTrace(x, y, ready[1], *hidden)
         coupling.restore_(other, ready)
-        return StepTrace(self._unmix(at, folded, y), z, *hidden, ready[1])
+        return StepTrace(self._unmix(at, folded, y), z, ready[1], *hidden)
 
     def pullback(
         self, at: int, folded: Folding, trace: StepTrace, grad_z: Tensor, grad_log_det: Tensor
@@ -152,10 +153,11 @@ class Steps(Piece):
         matrix = torch.bmm(columns, trace.x.flatten(2).transpose(1, 2)).sum(dim=0)
         shift = columns.sum(dim=(0, 2))[:, None]
         grad_x = at_every_pixel(grad_y, step.matrix.T)
-        return grad_x, FoldedStep(matrix, shift, grad_log_det, *network, response)  # type: ignore[call-arg]  # network has five
+        of_step = FoldedStep(matrix, shift, grad_log_det, *network, response)  # type: ignore[call-arg]  # network has five
+        return grad_x, folded.collect(at, of_step)
 
     def gradients(
-        self, folded: Folding, found: Sequence[FoldedStep], into: GradientVector | None
+        self, folded: Folding, found: list[FoldedStep], into: GradientVector | None
     ) -> list[Tensor | None]:
         """Unfolds them, all steps at once."""
         return self._parameters.give(folded.gradients(found), into)
@@ -175,11 +177,11 @@ class Steps(Piece):
         """What the network sees and both hidden activations; its output, ready."""
         seen, h1 = self._run_first(step, z1)
         with self._products(z1):
-            h2 = linear_relu(h1.movedim(1, -1), step.weight2, step.bias2).movedim(-1, 1)
+            h2 = self._run_second(step, h1)
             out = conv(h2, step.kernel3)
         h = torch.empty(out.shape, dtype=z1.dtype, device=out.device)
         torch.add(out, step.response, out=h)
-        return (seen, h1, h2), coupling.prepare_(h)
+        return (h2, h1, seen), coupling.prepare_(h)
 
     def _run_first(self, step: FoldedStep, z1: Tensor) -> tuple[Tensor, Tensor]:
         batch, channels, height, width = z1.shape
@@ -190,19 +192,32 @@ class Steps(Piece):
         with self._products(z1):
             return seen, conv_relu(seen, step.kernel1, step.bias1)
 
+    def _run_second(self, step: FoldedStep, h1: Tensor) -> Tensor:
+        return linear_relu(h1.movedim(1, -1), step.weight2, step.bias2).movedim(-1, 1)
+
     def _network_backward(
         self, step: FoldedStep, trace: StepTrace, grad_h: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The gradients of z1, and of kernel1, bias1, weight2, bias2, kernel3."""
-        dtype, of_weights = trace.h2.dtype, grad_h.dtype
-        grad_h = grad_h.to(dtype).contiguous(memory_format=torch.channels_last)
-        with self._products(trace.z):
-            grad, kernel3 = narrowing_backward(grad_h, trace.h2, step.kernel3)
-            weight2 = weight_gradient(through_relu_(grad, trace.h2), trace.h1)
+        """The gradients of z1, and of kernel1, bias1, weight2, bias2, kernel3.
+
+        Those of hidden activations take their places, so that few are alive together.
+        """
+        _, z, _, h2, h1, seen = trace
+        of_weights = grad_h.dtype
+        grad_h = grad_h.to(step.weight2.dtype).contiguous(memory_format=torch.channels_last)
+        with self._products(z):
+            if h2 is None:
+                seen, h1 = self._run_first(step, halves(z)[0])
+                h2 = self._run_second(step, h1)
+            grad, kernel3 = narrowing_backward(grad_h, h2, step.kernel3)
+            grad = through_relu(grad, h2)
+            if seen is None or h1 is None:
+                seen, h1 = self._run_first(step, halves(z)[0])
+            weight2 = weight_gradient(grad, h1)
             bias2 = grad.sum(dim=(0, 2, 3), dtype=of_weights)
             grad = product(grad.movedim(1, -1), step.weight2).movedim(-1, 1)
-            through_relu_(grad, trace.h1)
-            grad, kernel1, bias1 = widening_backward(grad, trace.seen, step.kernel1)
+            grad = through_relu(grad, h1)
+            grad, kernel1, bias1 = widening_backward(grad, seen, step.kernel1)
         found = (kernel1, bias1, weight2, bias2, kernel3)
         channels = trace.z.shape[1] // 2
         return grad[:, :channels], tuple(gradient.to(of_weights) for gradient in found)
