@@ -16,15 +16,7 @@ from glow.steps import Steps, kind
 
 Backprop = Literal["autograd", "balanced", "reversible"]
 
-
-def steps_at_once(backprop: Backprop, n: int) -> int:
-    """How many of n steps are folded together: the gradients of what they fold to are too.
-
-    Few where memory is saved, and of few steps fewer, which have few activations beside them.
-    """
-    if backprop == "autograd":
-        return max(1, n)
-    return 4 if backprop == "reversible" else min(max(4, -(-n // 3)), 12)
+FOLDED_AT_ONCE = 4  # steps, if "reversible": the gradients of what they fold to are alive together
 
 
 class Chain(Bijection):
@@ -131,7 +123,8 @@ class Chain(Bijection):
         return self.__dict__ | {"_cut": None, "_frozen": None, "into": None}
 
     def _cut_up(self) -> list[Piece]:
-        at_once = steps_at_once(self.backprop, len(self.bijections))
+        few = self.backprop == "reversible"
+        at_once = FOLDED_AT_ONCE if few else max(1, len(self.bijections))
         pieces: list[Piece] = []
         for of, group in groupby(self._bijections(), kind):
             alike = list(group)

@@ -13,34 +13,17 @@ network; stacked, it is a hundred for all steps of a level.
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from glow.convolution import outside
+from glow.folded import FoldedStep
 from glow.parts import Each, Parts, stacked
 from glow.permutation import inverse_of, product_of
 from glow.products import packed_kernel, packed_weight
 from glow.step import FlowStep
-
-
-class FoldedStep(NamedTuple):
-    """A step: z1, y2 = halves(matrix x + shift); h = network(z1); z2 = change(y2, h).
-
-    network: relu(kernel1 * [z1, -1] + bias1), relu(weight2 . + bias2), kernel3 * . + response.
-    The gradient of one is another, whose log_det is (B,), of what the step adds to every image's.
-    """
-
-    matrix: Tensor  # (C, C)
-    shift: Tensor  # (C, 1)
-    log_det: Tensor  # of actnorm and permutation, a scalar, nats
-    kernel1: Tensor  # (width, channels seen [+ 1], 3, 3), channels last; the network's in its type
-    bias1: Tensor
-    weight2: Tensor  # (width, width)
-    bias2: Tensor
-    kernel3: Tensor  # (outputs, width, 3, 3), channels last, outputs in order
-    response: Tensor  # (outputs, H, W), or (outputs, 1, 1) without an edge bias
 
 
 class Folding:
@@ -162,7 +145,7 @@ class Folding:
             kernel1=kernel1.copy_(of_step.kernel1), kernel3=kernel3.copy_(of_step.kernel3)
         )
 
-    def gradients(self, found: list[FoldedStep]) -> Parts:
+    def gradients(self, found: Sequence[FoldedStep]) -> Parts:
         """Of the parameters of all steps, from what `collect` gave of each step's folding.
 
         Kernels are large: their gradients are written over, and so are the folded ones.

@@ -80,13 +80,13 @@ class Piece(ABC):
     def gradients(
         self,
         folded: Any,  # noqa: ANN401
-        found: list[Any],
+        found: Sequence[Any],
         into: GradientVector | None,
     ) -> Sequence[Tensor | None]:
         """Of `inputs`, from those of what was folded, f_1's first.
 
         Where there is a vector to add them up in, they may be added there instead, and be None.
-        Neither `folded` nor `found` is of use after that.
+        `folded` is of no use after that.
         """
 
 
@@ -154,7 +154,7 @@ class Opaque(Piece):
     def gradients(
         self,
         folded: None,
-        found: list[list[Tensor | None]],
+        found: Sequence[list[Tensor | None]],
         into: GradientVector | None,
     ) -> list[Tensor | None]:
         """Those of the one bijection; autograd adds them up."""

@@ -11,7 +11,7 @@ image, and where a recomputed input has another, the inputs from the last anchor
 that are kept, are computed again by the flow itself. The log says so, once.
 
 Where half of the activations are kept, the inputs, which are narrow, are too: nothing is inverted.
-Of a chain's first step they are alone, to make up for what else is alive on the way back. What the
+Of every fifth step they are alone, to make up for what else is alive on the way back. What the
 parameters fold to is kept there too, where it is small beside the activations.
 
 Backwards, what is kept inside of a step is used up: its gradients take its place. A second pass
@@ -20,17 +20,18 @@ computes it again.
 
 import logging
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from glow.drift import checksum, drifted
 from glow.flat import GradientVector
 from glow.piece import Opaque, Piece
 
 ANCHORS = 4
 WHOLE = 2  # steps at the end of a chain that keep their activations: the first to need them
+BARE = 5  # one of so many keeps none of them where others keep half
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +81,12 @@ class Tape:
         if self.keep_all:
             return tuple(trace)
         if self.keep_half:
-            return trace.x, trace.z, *piece.part_of(trace, hidden=index > 0)
+            return trace.x, trace.z, *piece.part_of(trace, hidden=index % BARE > 0)
         if index >= self.length - WHOLE and not isinstance(piece, Opaque):
             return tuple(trace)
         if index % self._spacing == 0:
             self._inputs[index] = trace.x
-        self._checksums.append(_checksum(trace.x))
+        self._checksums.append(checksum(trace.x))
         return ()
 
     def keeps(self, folded: int, kept: Sequence[tuple[Tensor, ...]]) -> bool:
@@ -105,7 +106,7 @@ class Tape:
         """The trace of a step; those after it have been asked for theirs."""
         index = start + at
         trace = piece.retrace(at, folded, self.output, self._inputs.get(index))
-        if index not in self._inputs and self._drifted(index, trace.x):
+        if index not in self._inputs and drifted(trace.x, self._checksums[index]):
             if not self.replays:
                 log.warning(
                     "the flow is too ill-conditioned to invert in this precision: inputs from "
@@ -119,15 +120,6 @@ class Tape:
         if index % self._spacing:
             self._inputs.pop(index, None)
         return trace
-
-    def _drifted(self, index: int, x: Tensor) -> bool:
-        """Whether x differs from the true input by more than float's precision explains.
-
-        The difference of two checksums is about the length of the difference of what they are of.
-        """
-        allowed = torch.finfo(x.dtype).eps ** 0.5 / 4 * x.flatten(1).norm(dim=1)
-        difference = (_checksum(x) - self._checksums[index]).abs()
-        return not bool((difference <= allowed).all())  # nor if either is NaN
 
     def _replay(self, index: int) -> Tensor:
         """The true input of a step; those of the steps before it, up to an anchor, are kept."""
@@ -197,18 +189,6 @@ class _Node(torch.autograd.Function):
             else:
                 trace = tape.whole(piece.complete(at, folded, *ends, *inside))
             grad_z, of_folded = piece.pullback(at, folded, trace, grad_z, grad_log_det)
-            found.insert(0, of_folded)
+            found.append(of_folded)
             del trace, inside, of_folded
-        return None, None, None, grad_z, *piece.gradients(folded, found, tape.into)
-
-
-def _checksum(x: Tensor) -> Tensor:
-    """The product of each image with a fixed vector of signs, (B,)."""
-    x = x.flatten(1)
-    return x @ _signs(x.shape[1], x.device, x.dtype)
-
-
-@lru_cache(maxsize=16)
-def _signs(n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return (torch.randint(0, 2, (n,), generator=generator) * 2 - 1).to(device, dtype)
+        return None, None, None, grad_z, *piece.gradients(folded, found[::-1], tape.into)

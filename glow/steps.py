@@ -1,36 +1,26 @@
 """Steps of flow in a row, run fast, with their gradient written down by hand.
 
 The same mathematics as FlowStep's. autograd would record a hundred small operations for each
-step; here the parameters of all steps are folded together (folding.py), the hidden activations
-are matrices in memory (channels last) for the products inside the network, and the narrow tensors
-around it are channels first, where halving them costs nothing.
+step; here the parameters of all steps are folded together (folding.py), and the narrow tensors
+around the network (folded_conditioner.py) are channels first, where halving them costs nothing.
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from glow.conditioner import Conditioner
-from glow.coupling import Coupling, Ready, halves
+from glow.coupling import Ready, halves
 from glow.flat import GradientVector
-from glow.folding import FoldedStep, Folding
+from glow.folded import FoldedStep
+from glow.folded_conditioner import FoldedConditioner, Hidden
+from glow.folding import Folding
 from glow.parameters import StepParameters
 from glow.permutation import at_every_pixel
 from glow.piece import Piece
-from glow.precision import Float32Products, Precision, type_of_products
-from glow.products import (
-    conv,
-    conv_relu,
-    linear_relu,
-    narrowing_backward,
-    product,
-    through_relu,
-    weight_gradient,
-    widening_backward,
-)
+from glow.precision import Precision, type_of_products
 from glow.step import FlowStep
 
 
@@ -73,6 +63,7 @@ class Steps(Piece):
     def __init__(self, steps: Sequence[FlowStep], precision: Precision = "float32") -> None:
         self.bijections: Sequence[FlowStep] = steps
         self.precision: Precision = precision
+        self._conditioner = FoldedConditioner(precision)
         self._parameters = StepParameters(steps)
 
     def inputs(self, into: GradientVector | None) -> list[Any]:
@@ -100,7 +91,8 @@ class Steps(Piece):
         x = x.contiguous()
         z = at_every_pixel(x, step.matrix, step.shift)
         z1, y2 = halves(z)
-        hidden, ready = self._run(coupling, step, z1)
+        h, hidden = self._conditioner.run(step, z1)
+        ready = coupling.prepare_(h)
         coupling.change_(y2, ready)
         return coupling.log_det(ready) + step.log_det, StepTrace(x, z, ready[1], *hidden)
 
@@ -128,7 +120,8 @@ class Steps(Piece):
         step, coupling = folded[at], self.bijections[at].coupling
         y = z.clone() if x is None else at_every_pixel(x, step.matrix, step.shift)
         z1, other = halves(y)
-        hidden, ready = self._run(coupling, step, z1)
+        h, hidden = self._conditioner.run(step, z1)
+        ready = coupling.prepare_(h)
         if x is not None:
             coupling.change_(other, ready)
             return StepTrace(x, y, ready[1], *hidden)
@@ -140,24 +133,25 @@ class Steps(Piece):
     ) -> tuple[Tensor, FoldedStep]:
         """Back through coupling, network, and the matrix of ActNorm and permutation."""
         step = folded[at]
-        (grad_z1, grad_z2), z2 = halves(grad_z), halves(trace.z)[1]
+        (grad_z1, grad_z2), (z1, z2) = halves(grad_z), halves(trace.z)
         outputs = step.kernel3.shape[0]
         grad_h = trace.z.new_empty(len(grad_z), outputs, *grad_z.shape[2:])
         grad_y2 = self.bijections[at].coupling.change_backward(
             z2, trace.scale, grad_z2, grad_log_det, grad_h
         )
         response = grad_h.sum(dim=0) if folded.edge else grad_h.sum(dim=(0, 2, 3))[:, None, None]
-        through, network = self._network_backward(step, trace, grad_h)
+        hidden = Hidden(trace.h2, trace.h1, trace.seen)
+        through, network = self._conditioner.pullback(step, z1, hidden, grad_h)
         grad_y = torch.cat((grad_z1 + through, grad_y2), dim=1)
         columns = grad_y.flatten(2)
         matrix = torch.bmm(columns, trace.x.flatten(2).transpose(1, 2)).sum(dim=0)
         shift = columns.sum(dim=(0, 2))[:, None]
         grad_x = at_every_pixel(grad_y, step.matrix.T)
-        of_step = FoldedStep(matrix, shift, grad_log_det, *network, response)  # type: ignore[call-arg]  # network has five
+        of_step = FoldedStep(matrix, shift, grad_log_det, *network, response)
         return grad_x, folded.collect(at, of_step)
 
     def gradients(
-        self, folded: Folding, found: list[FoldedStep], into: GradientVector | None
+        self, folded: Folding, found: Sequence[FoldedStep], into: GradientVector | None
     ) -> list[Tensor | None]:
         """Unfolds them, all steps at once."""
         return self._parameters.give(folded.gradients(found), into)
@@ -167,64 +161,9 @@ class Steps(Piece):
         coupling = self.bijections[at].coupling
         y = z.clone(memory_format=torch.contiguous_format)
         z1, other = halves(y)
-        _, ready = self._run(coupling, folded[at], z1)
+        ready = coupling.prepare_(self._conditioner.run(folded[at], z1)[0])
         coupling.restore_(other, ready)
         return y, ready
-
-    def _run(
-        self, coupling: Coupling, step: FoldedStep, z1: Tensor
-    ) -> tuple[tuple[Tensor, Tensor, Tensor], Ready]:
-        """What the network sees and both hidden activations; its output, ready."""
-        seen, h1 = self._run_first(step, z1)
-        with self._products(z1):
-            h2 = self._run_second(step, h1)
-            out = conv(h2, step.kernel3)
-        h = torch.empty(out.shape, dtype=z1.dtype, device=out.device)
-        torch.add(out, step.response, out=h)
-        return (h2, h1, seen), coupling.prepare_(h)
-
-    def _run_first(self, step: FoldedStep, z1: Tensor) -> tuple[Tensor, Tensor]:
-        batch, channels, height, width = z1.shape
-        shape = (batch, height, width, step.kernel1.shape[1])
-        # -1 in the edge channel, if there is one (convolution.py)
-        seen = step.bias1.new_full(shape, -1.0).permute(0, 3, 1, 2)
-        seen[:, :channels] = z1
-        with self._products(z1):
-            return seen, conv_relu(seen, step.kernel1, step.bias1)
-
-    def _run_second(self, step: FoldedStep, h1: Tensor) -> Tensor:
-        return linear_relu(h1.movedim(1, -1), step.weight2, step.bias2).movedim(-1, 1)
-
-    def _network_backward(
-        self, step: FoldedStep, trace: StepTrace, grad_h: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The gradients of z1, and of kernel1, bias1, weight2, bias2, kernel3.
-
-        Those of hidden activations take their places, so that few are alive together.
-        """
-        _, z, _, h2, h1, seen = trace
-        of_weights = grad_h.dtype
-        grad_h = grad_h.to(step.weight2.dtype).contiguous(memory_format=torch.channels_last)
-        with self._products(z):
-            if h2 is None:
-                seen, h1 = self._run_first(step, halves(z)[0])
-                h2 = self._run_second(step, h1)
-            grad, kernel3 = narrowing_backward(grad_h, h2, step.kernel3)
-            grad = through_relu(grad, h2)
-            if seen is None or h1 is None:
-                seen, h1 = self._run_first(step, halves(z)[0])
-            weight2 = weight_gradient(grad, h1)
-            bias2 = grad.sum(dim=(0, 2, 3), dtype=of_weights)
-            grad = product(grad.movedim(1, -1), step.weight2).movedim(-1, 1)
-            grad = through_relu(grad, h1)
-            grad, kernel1, bias1 = widening_backward(grad, seen, step.kernel1)
-        found = (kernel1, bias1, weight2, bias2, kernel3)
-        channels = trace.z.shape[1] // 2
-        return grad[:, :channels], tuple(gradient.to(of_weights) for gradient in found)
-
-    def _products(self, like: Tensor) -> Float32Products | nullcontext[None]:
-        """As TF32, where that is wanted; else as around them, without a look at the switches."""
-        return Float32Products(like, tf32=True) if self.precision == "tf32" else nullcontext()
 
     def _unmix(self, at: int, folded: Folding, y: Tensor) -> Tensor:
         return at_every_pixel(y, folded.inverses[at], folded.unbias[at])
