@@ -138,12 +138,17 @@ class Folding:
         """The gradients of all steps' kernels."""
         return torch.empty_like(self.kernel1), torch.empty_like(self.kernel3)
 
-    def collect(self, index: int, of_step: FoldedStep) -> FoldedStep:
-        """The gradient of a step's folding, its kernels' beside those of the other steps."""
-        kernel1, kernel3 = (of_kernel[index].movedim(-1, 1) for of_kernel in self._of_kernels)
-        return of_step._replace(
-            kernel1=kernel1.copy_(of_step.kernel1), kernel3=kernel3.copy_(of_step.kernel3)
-        )
+    @cached_property
+    def _places(self) -> list[tuple[Tensor, Tensor]]:
+        """Each step's part of them."""
+        of1, of3 = (of_kernel.movedim(-1, 2).unbind() for of_kernel in self._of_kernels)
+        return list(zip(of1, of3, strict=True))
+
+    def collect(self, index: int, *of_kernels: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradients of a step's kernels, moved beside those of the other steps."""
+        places = self._places[index]
+        torch._foreach_copy_(places, of_kernels)
+        return places
 
     def gradients(self, found: Sequence[FoldedStep]) -> Parts:
         """Of the parameters of all steps, from what `collect` gave of each step's folding.

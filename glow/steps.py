@@ -142,13 +142,16 @@ class Steps(Piece):
         response = grad_h.sum(dim=0) if folded.edge else grad_h.sum(dim=(0, 2, 3))[:, None, None]
         hidden = Hidden(trace.h2, trace.h1, trace.seen)
         through, network = self._conditioner.pullback(step, z1, hidden, grad_h)
+        kernel1, bias1, weight2, bias2, kernel3 = network
+        kernel1, kernel3 = folded.collect(at, kernel1, kernel3)
         grad_y = torch.cat((grad_z1 + through, grad_y2), dim=1)
         columns = grad_y.flatten(2)
         matrix = torch.bmm(columns, trace.x.flatten(2).transpose(1, 2)).sum(dim=0)
         shift = columns.sum(dim=(0, 2))[:, None]
         grad_x = at_every_pixel(grad_y, step.matrix.T)
-        of_step = FoldedStep(matrix, shift, grad_log_det, *network, response)
-        return grad_x, folded.collect(at, of_step)
+        return grad_x, FoldedStep(
+            matrix, shift, grad_log_det, kernel1, bias1, weight2, bias2, kernel3, response
+        )
 
     def gradients(
         self, folded: Folding, found: Sequence[FoldedStep], into: GradientVector | None
