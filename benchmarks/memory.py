@@ -31,7 +31,7 @@ from glow import Glow, GlowConfig
 from glow.allocator import keep_freed_memory
 from glow.chain import Backprop
 
-MODES: tuple[str, ...] = get_args(Backprop)
+MODES: tuple[Backprop, ...] = get_args(Backprop)
 EXACT = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}
 PROCESS = Path("/proc/self")
 SEED = 0
@@ -96,7 +96,7 @@ def _status(name: str) -> int:
 
 
 def rows_of(
-    model: Callable[[int, str], GlowConfig],
+    model: Callable[[int, Backprop], GlowConfig],
     depths: list[int],
     timed: list[int],
     n: int,
@@ -178,13 +178,13 @@ def command(
     rows = []
     for size in sizes:
 
-        def model(depth: int, mode: str, size: int = size) -> GlowConfig:
+        def model(depth: int, mode: Backprop, size: int = size) -> GlowConfig:
             return GlowConfig(
                 image_size=size,
                 n_levels=3,
                 depth=depth,
                 hidden_channels=width,
-                backprop=mode,  # type: ignore[arg-type]  # one of MODES
+                backprop=mode,
             )
 
         rows += rows_of(model, depths, timed or [8, 32], batch_size, threads, rounds)

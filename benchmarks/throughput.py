@@ -26,6 +26,7 @@ from rounds import Contestant, ratio, seconds
 from torch import Tensor
 
 from glow import Glow, GlowConfig, dequantize
+from glow.precision import Precision
 from glow.size import multiplications
 from glow.trainer import Batch, TrainConfig, Trainer
 
@@ -56,7 +57,7 @@ def train_glow(model: GlowConfig, n: int, mode: str = "float32") -> Callable[[],
     images = levels(model, n)
     glow = new_glow(model, images)
     precision, *graphs = mode.split("+")
-    glow.set_precision(precision)  # type: ignore[arg-type]  # one of its choices
+    glow.set_precision(precision)
     how = TrainConfig(
         steps=10**9,
         optimizer="adamax",
@@ -88,10 +89,10 @@ def train_peer(model: GlowConfig, n: int) -> Callable[[], object]:
     return step
 
 
-def sample_glow(model: GlowConfig, n: int, mode: str = "float32") -> Callable[[], object]:
+def sample_glow(model: GlowConfig, n: int, mode: Precision = "float32") -> Callable[[], object]:
     """N images of our model, in one of the precisions."""
     glow = new_glow(model, levels(model, n)).eval()
-    glow.set_precision(mode)  # type: ignore[arg-type]  # one of its choices
+    glow.set_precision(mode)
     frozen = ExitStack()
     frozen.enter_context(glow.frozen())
 

@@ -132,7 +132,7 @@ def _rows_of_jacobian(
 def _map(glow: Glow, x: Tensor, n_levels: int, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """Standardised latents of the first levels, (B, D), and log|det| of the map to them, (B,)."""
     latents, total = [], x.new_zeros(len(x))
-    levels: list[Level] = list(glow.levels)[:n_levels]  # type: ignore[assignment]
+    levels: list[Level] = list(glow.levels)[:n_levels]  # type: ignore[assignment]  # a ModuleList of Level
     for level in levels:
         x, term = level(x)
         total = total + term

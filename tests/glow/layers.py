@@ -110,7 +110,7 @@ def perturbed(module: torch.nn.Module, seed: int = 1) -> torch.nn.Module:
 
 def built(make: Callable[[int], Bijection], channels: int) -> Bijection:
     torch.manual_seed(0)
-    return perturbed(make(channels))  # type: ignore[return-value]
+    return perturbed(make(channels))
 
 
 def batch(shape: tuple[int, ...], seed: int = 2) -> Tensor:

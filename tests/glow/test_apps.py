@@ -97,7 +97,7 @@ def test_samples_are_written_as_they_are_drawn(here: Path) -> None:
         if len(drawn) == 2:
             raise Stopped
         drawn.append(n)
-        return original(self, n, **how)  # type: ignore[arg-type]
+        return original(self, n, **how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Glow, "sample", stop_at_the_third)

@@ -128,7 +128,7 @@ def test_precision_is_not_saved(tmp_path: Path) -> None:
 
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="expected one of float32, tf32, bfloat16"):
-        model("float32").set_precision("fp8")  # type: ignore[arg-type]
+        model("float32").set_precision("fp8")
 
 
 def test_a_model_without_such_steps_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -172,13 +172,13 @@ def switches() -> tuple[str, str]:
 
 def test_torchs_switches_are_put_back() -> None:
     before, gpu = switches(), _OnGpu()
-    with Float32Products(gpu, tf32=False):  # type: ignore[arg-type]
+    with Float32Products(gpu, tf32=False):
         assert switches() == ("ieee", "ieee")
-        with Float32Products(gpu, tf32=True):  # type: ignore[arg-type]
+        with Float32Products(gpu, tf32=True):
             assert switches() == ("tf32", "tf32")
         assert switches() == ("ieee", "ieee")
     assert switches() == before
-    with pytest.raises(KeyError), Float32Products(gpu, tf32=True):  # type: ignore[arg-type]
+    with pytest.raises(KeyError), Float32Products(gpu, tf32=True):
         raise KeyError
     assert switches() == before
     with Float32Products(torch.zeros(()), tf32=True):

@@ -32,7 +32,7 @@ def flow(
 
     def rescale(module: nn.Module, _: object, out: Tensor) -> Tensor:
         factor = std / out.std()
-        module.conv.weight.data *= factor  # type: ignore[union-attr,operator]
+        module.conv.weight.data *= factor
         return out * factor
 
     for module in last:

@@ -71,7 +71,7 @@ def test_gradients_in_training_are_those_of_the_definition(
         glow.train(training)
         glow.zero_grad()
         glow.log_prob(x).square().sum().backward()
-        found.append({name: p.grad.clone() for name, p in glow.named_parameters()})  # type: ignore[union-attr]
+        found.append({name: p.grad.clone() for name, p in glow.named_parameters()})
     for name, expected in found[1].items():
         assert_close(
             found[0][name] / expected.abs().max().clamp(min=1),

@@ -21,7 +21,7 @@ def source(root: Path) -> CelebaHqSource:
 
 def npy(array: object, **options: bool) -> bytes:
     stream = io.BytesIO()
-    np.save(stream, array, **options)  # type: ignore[arg-type]
+    np.save(stream, array, **options)
     return stream.getvalue()
 
 

@@ -97,7 +97,7 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def without_lmdb(name: str, *more: object) -> object:
         if name == "lmdb":
             raise ImportError
-        return real(name, *more)  # type: ignore[arg-type]
+        return real(name, *more)
 
     real = builtins.__import__
     write(tmp_path, "other/a_train_lmdb", numbers(0))

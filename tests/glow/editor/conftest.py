@@ -37,7 +37,7 @@ def facts(model: Path) -> Path:
         json.dumps({"data": "123", "test": {"bits_per_dim": 1.25, "standard_error": 0.5}})
     )
     data = {"checksum": "123", "source": "folder", "credit": "by Ada"}
-    data["splits"] = {"train": {"count": 4321}}  # type: ignore[assignment]
+    data["splits"] = {"train": {"count": 4321}}
     (model.parent / "dataset.json").write_text(json.dumps(data))
     return model.parent
 

@@ -17,7 +17,7 @@ from stages.sources.published import Publication
 from stages.sources.source import Pixels, Source
 
 
-class Python2Pickler(pickle._Pickler):  # type: ignore[misc, name-defined]
+class Python2Pickler(pickle._Pickler):
     """Writes bytes as Python 2 wrote its strings, for which Python 3 has no opcode left."""
 
     def save_string(self, text: bytes) -> None:
@@ -27,7 +27,7 @@ class Python2Pickler(pickle._Pickler):  # type: ignore[misc, name-defined]
         self.write(text)
         self.memoize(text)
 
-    dispatch = {**pickle._Pickler.dispatch, bytes: save_string}  # type: ignore[attr-defined] # noqa: RUF012
+    dispatch = {**pickle._Pickler.dispatch, bytes: save_string}  # noqa: RUF012
 
 
 def python2_pickle(content: dict[bytes, Any]) -> bytes:

@@ -2,4 +2,4 @@
 
 import sys
 
-sys.modules["mlflow"] = None  # type: ignore[assignment]
+sys.modules["mlflow"] = None

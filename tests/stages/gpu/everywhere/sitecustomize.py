@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-sys.modules["mlflow"] = None  # type: ignore[assignment]
+sys.modules["mlflow"] = None
 
 # before torch looks for a GPU, which it does once
 library = ctypes.CDLL(os.environ["GLOW_STAND_IN"], mode=ctypes.RTLD_GLOBAL)
@@ -61,11 +61,11 @@ cuda.synchronize = lambda *_: None
 cuda.current_device = lambda: int(os.environ.get("LOCAL_RANK", "0"))
 cuda.mem_get_info = lambda *_: (2**32, 2**33)
 cuda.max_memory_allocated = lambda *_: 0
-cuda.Stream = Stream  # type: ignore[misc]
+cuda.Stream = Stream
 cuda.current_stream = lambda *_: Stream()
 cuda.stream = lambda _: contextlib.nullcontext()
 cuda.device = lambda _: contextlib.nullcontext()
-cuda.CUDAGraph, cuda.graph = CUDAGraph, graph  # type: ignore[misc]
+cuda.CUDAGraph, cuda.graph = CUDAGraph, graph
 Tensor.record_stream = lambda *_: None
 
 speed.SIDES["cuda"] = speed.SIDES["cpu"]  # of what its peak is measured with
