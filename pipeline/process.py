@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # has no types
 
 GRACE_SECONDS = 20.0  # to write a checkpoint; Prefect kills the flow itself after 30
 POLL_SECONDS = 0.1

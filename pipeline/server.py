@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # has no types
 from prefect.cli._server_utils import SERVER_PID_FILE_NAME
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker

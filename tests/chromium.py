@@ -23,7 +23,7 @@ FLAGS = [
 def missing() -> str | None:
     """Why there is no browser to be had, or None."""
     try:
-        import playwright  # noqa: F401
+        import playwright  # noqa: F401 - whether it is there
     except ModuleNotFoundError:
         return "needs playwright: pip install -e '.[test]'"
     return None if CHROMIUM.is_file() else "needs chromium: apt-get install chromium"

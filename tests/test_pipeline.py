@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 from PIL import Image
-
-mlflow = pytest.importorskip("mlflow")
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ["glow", "stages", "pipeline", "dvc.yaml", ".dvcignore", ".gitignore"]

@@ -187,7 +187,7 @@ class Elsewhere(TorchDispatchMode):
         self.devices: set[str] = set()
         self.random: set[str] = set()
 
-    def __torch_dispatch__(self, op, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):  # noqa: ANN001, ANN204 - torch's
         out = op(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         self.devices |= {tensor.device.type for tensor in tensors if tensor.numel()}

@@ -25,7 +25,7 @@ from stages.champion import BITS, DATA, decide
 def test_a_version_becomes_champion_by_fewer_bits_on_the_same_data(
     bits: str,
     data: str,
-    becomes: bool,  # noqa: FBT001
+    becomes: bool,  # noqa: FBT001 - a parameter of the test
     why: str,
 ) -> None:
     is_champion, line = decide("2", {DATA: data, BITS: bits}, "1", {DATA: "a", BITS: "2.5"})

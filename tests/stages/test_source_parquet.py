@@ -115,7 +115,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
     scratch = Scratch()
     scratch._file.close()
-    scratch._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+    scratch._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - its owner closes it
     with pytest.raises(StageError, match=r"No space left .* set TMPDIR to a folder on a larger"):
         scratch.add(b"image")
 

@@ -145,13 +145,13 @@ def _factors(step: FlowStep) -> tuple[Floats, Floats, Floats]:
         upper = (
             upper + (permutation.sign.double() * permutation.log_diagonal.double().exp()).diag()
         )
-        return tuple(_floats(part) for part in (permutation.rotation, permutation.lower, upper))  # type: ignore[return-value]
+        return tuple(_floats(part) for part in (permutation.rotation, permutation.lower, upper))  # type: ignore[return-value]  # three
     factors = torch.linalg.lu(permutation.matrix().double())
-    return tuple(_floats(part) for part in factors)  # type: ignore[return-value]
+    return tuple(_floats(part) for part in factors)  # type: ignore[return-value]  # three
 
 
 def _steps(level: Level) -> list[FlowStep]:
-    steps: list[Bijection] = list(level.steps.bijections)  # type: ignore[arg-type]
+    steps: list[Bijection] = list(level.steps.bijections)  # type: ignore[arg-type]  # a ModuleList of Bijection
     return [step for step in steps if isinstance(step, FlowStep)]
 
 

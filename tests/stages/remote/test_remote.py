@@ -108,7 +108,7 @@ def test_a_bucket(
     manifest: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    account: bool,  # noqa: FBT001
+    account: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     without_account(monkeypatch, tmp_path)
     bucket = s3_server(tmp_path / "s3.log")

@@ -27,7 +27,7 @@ class Python2Pickler(pickle._Pickler):
         self.write(text)
         self.memoize(text)
 
-    dispatch = {**pickle._Pickler.dispatch, bytes: save_string}  # noqa: RUF012
+    dispatch = {**pickle._Pickler.dispatch, bytes: save_string}  # noqa: RUF012 - as in pickle
 
 
 def python2_pickle(content: dict[bytes, Any]) -> bytes:

@@ -15,12 +15,12 @@ sys.modules["mlflow"] = None
 # before torch looks for a GPU, which it does once
 library = ctypes.CDLL(os.environ["GLOW_STAND_IN"], mode=ctypes.RTLD_GLOBAL)
 
-import torch  # noqa: E402
-from torch import Tensor, cuda  # noqa: E402
-from torch import distributed as dist  # noqa: E402
-from torch.storage import _StorageBase  # noqa: E402
+import torch  # noqa: E402 - after what is above
+from torch import Tensor, cuda  # noqa: E402 - after what is above
+from torch import distributed as dist  # noqa: E402 - after what is above
+from torch.storage import _StorageBase  # noqa: E402 - after what is above
 
-from stages import speed  # noqa: E402
+from stages import speed  # noqa: E402 - after what is above
 
 
 class Stream:
