@@ -23,6 +23,7 @@ import report
 import torch
 import typer
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from rich.console import Console
 from rich.progress import track
 from rounds import Contestant, ratio, seconds
@@ -145,7 +146,8 @@ def plot(rows: list[dict[str, Any]], sizes: list[int]) -> Figure:
             depths = [row["depth"] for row in found]
             axes.plot(depths, [row["peak_mb"] for row in found], "o-", label=mode)
         axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set_xticks(depths, [str(depth) for depth in depths])
         axes.set(title=f"3x{size}x{size}", xlabel="steps per level")
         axes.set_ylabel("peak above parameters and gradients, MB")
