@@ -110,7 +110,7 @@ class Counterfactual:
         """What `to_bytes` gave, from a file."""
         with safe_open(file, "pt") as content:
             names = json.loads(content.metadata()["attributes"])
-            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no dict
         effects, means = tensors["effects"].double(), tensors["means"]
         return cls(effects, means, tensors["pairs"], tensors["exclusive"], tuple(names))
 

@@ -88,7 +88,7 @@ class Guide(nn.Module):
         try:
             with safe_open(file, "pt") as content:
                 about = json.loads(content.metadata()["guide"])
-                tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+                tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no dict
             names = about.pop("attributes")
             guide = cls(names, tensors["starts"], **about)
             guide.load_state_dict(tensors)

@@ -18,7 +18,7 @@ class Latents(Sequence[Tensor]):
     def __init__(self, levels: Sequence[Tensor]) -> None:
         self.levels = tuple(levels)
 
-    def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]  # no slices
         return self.levels[index]
 
     def __len__(self) -> int:

@@ -42,7 +42,7 @@ class Parts:
     @classmethod
     def of(cls, steps: Sequence[FlowStep]) -> "Parts":
         """Parameters, and the fixed factors of permutations."""
-        networks: list[Conditioner] = [step.coupling.conditioner for step in steps]  # type: ignore[misc]
+        networks: list[Conditioner] = [step.coupling.conditioner for step in steps]  # type: ignore[misc]  # see kind
         actnorms = [step.actnorm for step in steps]
         norms1: list[Any] = [network.norm1 for network in networks]
         norms2: list[Any] = [network.norm2 for network in networks]

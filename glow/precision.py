@@ -53,9 +53,9 @@ class Float32Products:
 
 def _switches() -> tuple[str, str]:
     """Of matrix products and of convolutions."""
-    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]  # torch sets it later
 
 
 def _switch(of_products: str, of_convolutions: str) -> None:
     torch.backends.cuda.matmul.fp32_precision = of_products
-    torch.backends.cudnn.conv.fp32_precision = of_convolutions  # type: ignore[attr-defined]
+    torch.backends.cudnn.conv.fp32_precision = of_convolutions  # type: ignore[attr-defined]  # torch sets it later

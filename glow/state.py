@@ -37,7 +37,7 @@ def load_state(
         return None
     try:
         with safe_open(file, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no dict
             progress = json.loads(stored.metadata()[PROGRESS])
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise DamagedState(f"{file} is damaged: {error}") from None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # has no types
 import torch
 from torch import Tensor
 

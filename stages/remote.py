@@ -156,7 +156,7 @@ class Remote:
 def _s3() -> Any:  # noqa: ANN401
     """With the credentials that AWS's tools find, else without; AWS_ENDPOINT_URL as with these."""
     try:
-        import botocore.session  # type: ignore[import-untyped]
+        import botocore.session  # type: ignore[import-untyped]  # has no types
 
         anonymous = botocore.session.get_session().get_credentials() is None
         once = {"total_max_attempts": 1}  # it is we who try again
