@@ -5,8 +5,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from glow.apps.pictures import SUFFIXES
 from stages.params import DataParams
-from stages.sources.pictures import SUFFIXES
 
 
 def folder_of(data: DataParams) -> Path | None:

@@ -11,14 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from glow import GlowConfig
-from glow.apps.pictures import UnreadableImage, open_image
+from glow.apps.pictures import KINDS, SUFFIXES, UnreadableImage, open_image
 from glow.apps.uploads import BadRequest, levels_of, to_picture
 from glow.atomic import write_atomically
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 BATCH_SIZE = 64
 
-IMAGES = typer.Argument(help="images (PNG, JPEG, WebP; any size), or folders of them")
+IMAGES = typer.Argument(help=f"images ({KINDS}, of any size), or folders of them")
 Images = Annotated[list[Path], IMAGES]
 
 
@@ -41,7 +40,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         else:
             raise BadRequest(f"{path} is not there, expected an image or a folder of images")
     if not found:
-        raise BadRequest(f"no PNG, JPEG or WebP in {', '.join(map(str, paths))}")
+        raise BadRequest(f"no {KINDS} in {', '.join(map(str, paths))}")
     return found
 
 

@@ -10,7 +10,10 @@ from typing import IO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+# All that is read as an image: Pillow's name of each format, and the suffixes of its files.
+FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",)}
+SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+KINDS = "PNG, JPEG or WebP"  # as users call them
 ORIENTATION = 0x0112  # EXIF; 2 to 8 are put upright by these
 UPRIGHT = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))
 # What Pillow raises on damaged files, each from another corner of its decoders.
@@ -24,7 +27,7 @@ class UnreadableImage(ValueError):
 def open_image(file: Path | IO[bytes]) -> Image.Image:
     """The image with only its header read; UnreadableImage where it is none."""
     with _reported():
-        return Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=tuple(FORMATS))
 
 
 def decode(image: Image.Image) -> Image.Image:
@@ -65,7 +68,7 @@ def _reported() -> Iterator[None]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     except UnidentifiedImageError:
-        raise UnreadableImage("expected a PNG, JPEG or WebP image, came something else") from None
+        raise UnreadableImage(f"expected a {KINDS} image, came something else") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"expected a smaller image, came a huge one: {error}") from None
     except (*DAMAGE, struct.error) as error:

@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass
 from typing import TypeVar
 
+from glow.apps.pictures import SUFFIXES
 from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.celeba import ATTRIBUTES, SPLITS
 from stages.sources.files import Location
 from stages.sources.layout import Layout
 from stages.sources.npy_image import decoded_npy
-from stages.sources.pictures import SUFFIXES, cropped, decoded, raw
+from stages.sources.pictures import cropped, decoded, raw
 from stages.sources.source import Entry, RawImage, Source
 from stages.sources.tables import (
     read_attribute_names,

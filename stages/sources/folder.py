@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from PIL import Image
 
-from glow.apps.pictures import UnreadableImage, resized
+from glow.apps.pictures import SUFFIXES, UnreadableImage, resized
 from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.files import Location
-from stages.sources.pictures import SUFFIXES, cropped, decoded, opened, raw
+from stages.sources.pictures import cropped, decoded, opened, raw
 from stages.sources.source import Entry, RawImage, Source
 from stages.sources.tables import match_rows, read_attribute_names, read_attributes, read_splits
 

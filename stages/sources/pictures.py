@@ -12,7 +12,6 @@ from stages.errors import InputError
 from stages.sources.files import Location
 from stages.sources.source import RawImage
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 MAX_BYTES = 2**28  # of an encoded image
 CELEBA_SIZE = (178, 218)
 CELEBA_BOX = (15, 40, 163, 188)  # left, top, right, bottom

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from glow.apps.pictures import SUFFIXES
 from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.facts import Facts, class_names
 from stages.sources.files import Location
-from stages.sources.pictures import SUFFIXES, cropped, decoded_bytes, fetched_part, raw
+from stages.sources.pictures import cropped, decoded_bytes, fetched_part, raw
 from stages.sources.source import Entry, RawImage
 from stages.sources.split_names import splits_by_name
 from stages.sources.tar_samples import Member, Sample, samples
