@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from stages.errors import run
+from stages.feasible import check_names
 from stages.files_of import folder_of, left_out, stamps
 from stages.listing import Listing
 from stages.makers import make_shards
@@ -28,12 +29,24 @@ def preprocess(data: DataParams, seed: int, folder: Path) -> dict[str, Any]:
     Returns:
         The content of dataset.json.
     """
-    source = make_source(data, seed)
+    source, listing = listed(data, seed)
     with TemporaryDirectory(dir=folder.parent) as name:
         into = Unfinished.at(Path(name))
-        content = make_dataset(source, Listing.of(source.entries(), data), data, into)
+        content = make_dataset(source, listing, data, into)
         into.publish(folder)
     return content
+
+
+def listed(data: DataParams, seed: int) -> tuple[Source, Listing]:
+    """The images of `data.source`, and the shards that they are for.
+
+    Raises:
+        InputError: there is nothing to read, or no stage could do anything with it.
+    """
+    source = make_source(data, seed)
+    entries = source.entries()
+    check_names(source)
+    return source, Listing.of(entries, data)
 
 
 def make_dataset(
@@ -68,8 +81,7 @@ def command(
     """
     params = load_params()
     data, seed = params.data, params.seed
-    source = make_source(data, seed)
-    listing = Listing.of(source.entries(), data)
+    source, listing = listed(data, seed)
     root = folder_of(data)
     with Unfinished.open(listing.fingerprint(data, seed, stamps(root) if root else ())) as into:
         make_dataset(source, listing, data, into)

@@ -1,6 +1,7 @@
 """What the columns of a Parquet file of images mean, as Hugging Face's datasets write them."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +41,14 @@ def columns_of(where: str, schema: pa.Schema) -> Columns:
     """Finds them in a schema.
 
     Raises:
-        InputError: there is no column of images, or several of which none is called image.
+        InputError: there is no column of images, or several of which none is called image; or
+            two columns have the same name.
     """
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{where}: expected different names of columns, came {twice[0]!r} twice; rename one"
+        )
     features = _features(schema.metadata or {})
     images = [field.name for field in schema if _holds_images(field.type)]
     marked = [name for name in images if _kind(features, name) == "Image"]
