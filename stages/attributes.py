@@ -14,6 +14,7 @@ from glow import Glow, read_about
 from glow.atomic import write_atomically
 from glow.attributes import AttributeStatistics, Estimator
 from glow.counterfactual import Counterfactual, choose_pairs, with_pairs
+from glow.filenames import file_names
 from glow.guide import Guide, train_guide
 from stages import tracking
 from stages.edit_figures import save_comparison, save_curves, save_steps
@@ -145,6 +146,7 @@ def judge_all(
     """A row per attribute, estimator and alpha; and figures, into the folder."""
     frames = []
     names = shards.attribute_names
+    file_of = file_names(names)
     with progress("edits", len(names), "attributes") as advance:
         for attribute, name in enumerate(names):
             faces = faces_without(glow, shards, attribute, how, generator)
@@ -154,9 +156,9 @@ def judge_all(
                 frames.append(pd.DataFrame(rows).assign(attribute=name))
                 shown = faces[0].first(how.n_faces)
                 moves = directions.of(glow, shown, attribute)
-                steps = folder / f"{name}.png"
+                steps = folder / f"{file_of[name]}.png"
                 save_steps(steps, glow, shown, moves[how.estimator], how.alphas)
-                compared = folder / f"{name}-estimators.png"
+                compared = folder / f"{file_of[name]}-estimators.png"
                 save_comparison(compared, glow, shown, moves, frames[-1])
             advance()
     edits = pd.concat(frames) if frames else pd.DataFrame(columns=COLUMNS)

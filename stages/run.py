@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import posixpath
 import re
 import subprocess
 from collections.abc import Mapping
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from glow.filenames import hashed, is_hashed
 from stages.champion import BITS, DATA
 from stages.spool import Operation
 
 MAX_KEY, MAX_VALUE = 250, 6000  # characters of a key and of a param's value, MLflow's limits
+MAX_IMAGE_KEY = 150  # it is a part of a file's name
 
 CODE = Path(__file__).resolve().parents[1]
 ATTRIBUTES = "attributes.safetensors"  # the name under which glow/apps/fetch.py looks for it
@@ -82,7 +85,8 @@ class Run:
 
     def image(self, path: Path, key: str, step: int = 0) -> None:
         """An image that MLflow shows beside those of the same key in other runs."""
-        operation = {"kind": "image", "name": path.name, "key": _key(key), "step": step}
+        key = _key(key, MAX_IMAGE_KEY, ascii_only=True)
+        operation = {"kind": "image", "name": path.name, "key": key, "step": step}
         self.record(operation, {path.name: path})
 
     def model(self, folder: Path, *, data: str, valid_bits_per_dim: float) -> None:
@@ -149,6 +153,12 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _key(name: str) -> str:
-    """The name with what MLflow refuses in a key replaced: a user's attribute may be `a?b`."""
-    return re.sub(r"[^\w\-. /]|^[/.]+", "_", name, flags=re.ASCII)[:MAX_KEY]
+def _key(name: str, at_most: int = MAX_KEY, *, ascii_only: bool = False) -> str:
+    """The name as a key that MLflow takes, and that no other name has: an attribute may be `a?b`.
+
+    ASCII stays as it is, unless MLflow refuses it or it looks like a key that was changed.
+    """
+    taken = re.fullmatch(r"[\w\-. /]+", name, flags=re.ASCII) and posixpath.normpath(name) == name
+    if taken and name[0] not in "/." and len(name) <= at_most and not is_hashed(name):
+        return name
+    return hashed(name, at_most=at_most, ascii_only=ascii_only)
