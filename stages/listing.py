@@ -76,7 +76,7 @@ class Listing:
         about = [seed, data.model_dump(exclude=REACTIONS), *map(version, LIBRARIES), _code()]
         digest.update(json.dumps(about, sort_keys=True).encode())
         for entry in self.entries:
-            facts = (entry.name, entry.split, entry.label, entry.attributes)
+            facts = (entry.name, entry.group, entry.split, entry.label, entry.attributes)
             digest.update(repr(facts).encode("utf-8", "surrogatepass"))
         total = sum(_hash(stamp) for stamp in stamps)
         digest.update(str(total).encode())

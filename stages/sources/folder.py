@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FolderSource(Source):
-    """Images are named by their paths in the folder; tiles are `photo.jpg#0007`."""
+    """Images are named by their paths in the folder; tile 7 of photo.jpg is `photo.jpg#0007`."""
 
     params: FolderParams
     image_size: int
@@ -43,15 +43,15 @@ class FolderSource(Source):
         attributes = self._rows(self.params.attributes, read_attributes, images)
         splits = self._rows(self.params.splits, read_splits, images)
         return [
-            Entry(name, splits.get(image), attributes.get(image, {}))
+            entry
             for image in images
-            for name in self._names(image)
+            for entry in self._cut(Entry(image, splits.get(image), attributes.get(image, {})))
         ]
 
     def read(self, entry: Entry) -> RawImage:
         """Decodes, crops and resizes one image; raises UnreadableImage."""
         if self.params.crop == "tiles":
-            image = self._tile(entry.name)
+            image = self._tile(entry)
         else:
             image = cropped(decoded(self._root / entry.name), self.params.crop)
         return raw(image, self.image_size, entry.attributes)
@@ -65,29 +65,31 @@ class FolderSource(Source):
     def _root(self) -> Location:
         return Location(self.params.path)
 
-    def _names(self, image: str) -> list[str]:
+    def _cut(self, whole: Entry) -> list[Entry]:
         """An unreadable photograph, or a small one, keeps a tile for read() to report."""
         if self.params.crop != "tiles":
-            return [image]
+            return [whole]
         columns, rows = 0, 0
-        with suppress(UnreadableImage), opened(self._root / image) as header:
+        with suppress(UnreadableImage), opened(self._root / whole.name) as header:
             columns, rows = self._grid(_scaled(header.size, self.params.tile_scale))
-        return [f"{image}#{index:04d}" for index in range(max(1, columns * rows))]
+        return [
+            replace(whole, name=f"{whole.name}#{index:04d}", place=index, photograph=whole.name)
+            for index in range(max(1, columns * rows))
+        ]
 
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         return size[0] // self.params.tile_size, size[1] // self.params.tile_size
 
-    def _tile(self, name: str) -> Image.Image:
-        photograph, _, index = name.rpartition("#")
-        image = _photograph(self._root / photograph, self.params.tile_scale)
+    def _tile(self, entry: Entry) -> Image.Image:
+        image = _photograph(self._root / entry.group, self.params.tile_scale)
         side = self.params.tile_size
         columns, rows = self._grid(image.size)
-        if int(index) >= columns * rows:
+        if entry.place >= columns * rows:
             raise UnreadableImage(
-                f"expected room for tile {int(index) + 1} of {side}x{side}, "
+                f"expected room for tile {entry.place + 1} of {side}x{side}, "
                 f"came {image.width}x{image.height} after scaling"
             )
-        top, left = (side * place for place in divmod(int(index), columns))
+        top, left = (side * place for place in divmod(entry.place, columns))
         return image.crop((left, top, left + side, top + side))
 
 

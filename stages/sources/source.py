@@ -21,6 +21,7 @@ class Entry:
         attributes: what is known of it without reading it; images may share one dict.
         label: its class, a number within the source's `classes`, else None.
         place: where it lies, for the source that listed it: a number, a path, an offset.
+        photograph: the name of what a tile is cut from, else None.
     """
 
     name: str
@@ -28,11 +29,12 @@ class Entry:
     attributes: dict[str, bool] = field(default_factory=dict)
     label: int | None = None
     place: Any = 0
+    photograph: str | None = None
 
     @property
     def group(self) -> str:
-        """What must not be torn apart by the split: for a tile, `photo.jpg#3`, its photograph."""
-        return self.name.partition("#")[0]
+        """What must not be torn apart by the split: for a tile, its photograph; else itself."""
+        return self.name if self.photograph is None else self.photograph
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The source `folder`: every kind of image, every crop, and tables that fit or say why not."""
 
 import pickle
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from tiny import ROOT
 
 from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError
-from stages.params import FolderParams
+from stages.listing import split_of
+from stages.params import FolderParams, SplitParams
 from stages.sources.folder import FolderSource
-from stages.sources.source import Entry, Pixels
+from stages.sources.source import Pixels
 
 PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "bsds500"
 HEADER = "name,Smiling,Hat\n"
@@ -32,7 +34,9 @@ def save(file: Path, image: Image.Image | None = None, **options: Any) -> Path: 
 
 
 def pixels(folder: Path, name: str, **changes: Any) -> Pixels:  # noqa: ANN401
-    read = source(folder, **changes).read(Entry(name)).pixels
+    images = source(folder, **changes)
+    (entry,) = [entry for entry in images.entries() if entry.name == name]
+    read = images.read(entry).pixels
     assert read.dtype == np.uint8
     return read
 
@@ -120,6 +124,24 @@ def test_tiles_are_row_major_and_whole(tmp_path: Path) -> None:
     assert (read == np.asarray(numbered(14, 9))[4:8, 4:8]).all()
     assert len(names(tmp_path, crop="tiles", tile_scale=0.5)) == 1
     assert pixels(tmp_path, "in/a#1.png#0000", crop="tiles", tile_scale=0.5).shape == (8, 8, 3)
+
+
+def test_photographs_are_split_one_by_one_whatever_marks_their_names_have(tmp_path: Path) -> None:
+    for number in range(60):
+        save(tmp_path / f"Scan #{number:05d}.png", numbered(12, 4))
+        save(tmp_path / "C#" / f"{number}.png", numbered(12, 4))
+    shares = SplitParams(valid=0.3, test=0.3)
+    for crop in ("center", "tiles"):
+        entries = source(tmp_path, crop=crop).entries()
+        assert len({entry.name for entry in entries}) == len(entries)
+        splits: dict[str, set[str]] = defaultdict(set)
+        for entry in entries:
+            splits[entry.name[: entry.name.index(".png")]].add(split_of(entry, shares))
+        assert len(splits) == 120
+        assert all(len(of_one) == 1 for of_one in splits.values())
+        for folder in ("Scan", "C#"):
+            of_folder = [of for name, of in splits.items() if name.startswith(folder)]
+            assert set.union(*of_folder) == {"train", "valid", "test"}
 
 
 def test_tiles_of_a_turned_photograph(tmp_path: Path) -> None:
