@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from pipeline.dag import address, project_root
 
 MAX_PICTURES, MAX_PICTURE_BYTES = 3, 500_000  # they are kept in the database of the server
 TRACKED = re.compile(r"^MLflow run (?P<name>.+): (?P<url>https?://\S+)")  # as a stage prints it
+# ASCII punctuation, but for `_`, `-` and `.` between letters or digits, as in Black_Hair.png
+MARKUP = re.compile(
+    r"[!-,/:-@\[-^`{-~]|(?<![^\W_])[_.-]|[_.-](?![^\W_])|(?<=www)\.", re.IGNORECASE
+)
 
 Table = Mapping[str, Any]
 
@@ -33,16 +38,16 @@ def exhibit(stage: str, lines: Iterable[str]) -> None:
         metrics, pictures = _outputs(stage)
         for file in metrics:
             table = markdown(json.loads(file.read_text()))
-            create_markdown_artifact(
-                table, key=_key(stage, f"{file.stem}-metrics"), description=file.name
-            )
-        for file in pictures:
+            (key,) = keys(stage, [f"{file.stem}-metrics"])
+            create_markdown_artifact(table, key=key, description=text(file.name))
+        for file, key in zip(pictures, keys(stage, [file.stem for file in pictures]), strict=True):
             data = base64.b64encode(file.read_bytes()).decode()
             create_image_artifact(
-                f"data:image/png;base64,{data}", key=_key(stage, file.stem), description=file.name
+                f"data:image/png;base64,{data}", key=key, description=text(file.name)
             )
         for found in filter(None, map(TRACKED.match, lines)):
-            create_link_artifact(found["url"], found["name"], key=_key(stage, "mlflow"))
+            (key,) = keys(stage, ["mlflow"])
+            create_link_artifact(found["url"], text(found["name"]), key=key)
     except Exception as error:
         get_run_logger().warning("no artifacts of stage %r: %s", stage, error)
 
@@ -62,14 +67,28 @@ def markdown(metrics: Table) -> str:
     return "\n\n".join(parts)
 
 
+def text(name: str) -> str:
+    """The name as Markdown that shows it as it is: no link, picture, HTML or end of a cell."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(name.split()))
+
+
+def keys(stage: str, names: Sequence[str]) -> list[str]:
+    """Of artifacts: lowercase letters, digits and dashes; different for different names."""
+    plain = [re.sub(r"[^a-z0-9]+", "-", f"{stage}-{name}".lower()).strip("-") for name in names]
+    return [
+        key if plain.count(key) == 1 else f"{key}-{sha256(name.encode()).hexdigest()[:10]}"
+        for key, name in zip(plain, names, strict=True)
+    ]
+
+
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+    head, *lines = (" | ".join(map(_cell, line)) for line in (columns, *rows))
+    rule = " | ".join(["---"] * len(columns))
+    return "\n".join(f"| {line} |" for line in (head, rule, *lines))
 
 
 def _cell(value: object) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|")
+    return f"{value:.6g}" if isinstance(value, float) else text(str(value))
 
 
 def _outputs(stage: str) -> tuple[list[Path], list[Path]]:
@@ -84,8 +103,3 @@ def _outputs(stage: str) -> tuple[list[Path], list[Path]]:
     small = [file for file, size in sizes.items() if size <= MAX_PICTURE_BYTES]
     largest = sorted(small, key=sizes.__getitem__, reverse=True)
     return [file for file in metrics if file.suffix == ".json"], largest[:MAX_PICTURES]
-
-
-def _key(stage: str, name: str) -> str:
-    """An artifact's key may have lowercase letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{stage}-{name}".lower()).strip("-")
