@@ -66,8 +66,9 @@ def make_shards(
                 advance(read - shown)
                 shown = read
 
+        classes = source.classes
         orders = (
-            Order(source, data.n_bits, stop_at_bad, shard, listing.members(shard), into)
+            Order(source, classes, data.n_bits, stop_at_bad, shard, listing.members(shard), into)
             for shard in missing
         )
         survived = _survived(orders, processes(total), watch, total, data.max_bad)

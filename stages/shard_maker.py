@@ -27,6 +27,7 @@ class Order:
 
     Attributes:
         source: reads its images.
+        classes: of the source, which to ask in each process would list all of it there again.
         n_bits: of the levels.
         stop_at_bad: whether an image that cannot be read stops it.
         shard: which one.
@@ -36,6 +37,7 @@ class Order:
     """
 
     source: Source
+    classes: tuple[str, ...]
     n_bits: int
     stop_at_bad: bool
     shard: PlannedShard
@@ -54,7 +56,7 @@ def make_shard(order: Order) -> None:
     file = order.into.file(order.shard)
     file.parent.mkdir(exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    seen = _Seen(order.n_bits, order.source.classes)
+    seen = _Seen(order.n_bits, order.classes)
     try:
         about = write_shard(partial, _records(order, seen))
         size = _on_disk(partial) if about["count"] else 0

@@ -1,5 +1,6 @@
 """A folder of the user's own images: whole, cropped like CelebA's, or cut into tiles."""
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from glow.apps.pictures import SUFFIXES, UnreadableImage, resized
 from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.files import Location
+from stages.sources.named_folders import Meaning, meaning_of
 from stages.sources.pictures import cropped, decoded, opened, raw
 from stages.sources.source import Entry, RawImage, Source
 from stages.sources.tables import match_rows, read_attribute_names, read_attributes, read_splits
@@ -37,16 +39,27 @@ class FolderSource(Source):
         table = self.params.attributes
         return read_attribute_names(self._root / table) if table else ()
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The outermost folders that differ, where every image is in one; sorted."""
+        return _listing(self.params)[1].classes
+
     def entries(self) -> list[Entry]:
-        """All images, sorted by path; for tiles, the header of each photograph is read."""
-        images = _images(self._root)
+        """All images, sorted by path; for tiles, the header of each photograph is read.
+
+        What their folders are taken for is said on stderr.
+        """
+        _listing.cache_clear()
+        images, meaning = _listing(self.params)
+        if line := meaning.line():
+            print(f"folders in {self._root}: {line}", file=sys.stderr, flush=True)
         attributes = self._rows(self.params.attributes, read_attributes, images)
-        splits = self._rows(self.params.splits, read_splits, images)
-        return [
-            entry
+        splits = self._rows(self.params.splits, read_splits, images) or meaning.splits
+        wholes = (
+            Entry(image, splits.get(image), attributes.get(image, {}), meaning.labels.get(image))
             for image in images
-            for entry in self._cut(Entry(image, splits.get(image), attributes.get(image, {})))
-        ]
+        )
+        return [entry for whole in wholes for entry in self._cut(whole)]
 
     def read(self, entry: Entry) -> RawImage:
         """Decodes, crops and resizes one image; raises UnreadableImage."""
@@ -91,6 +104,18 @@ class FolderSource(Source):
             )
         top, left = (side * place for place in divmod(entry.place, columns))
         return image.crop((left, top, left + side, top + side))
+
+
+@lru_cache(maxsize=1)
+def _listing(params: FolderParams) -> tuple[list[str], Meaning]:
+    images = _images(Location(params.path))
+    meaning = meaning_of(
+        params.path,
+        images,
+        split_folders=params.split_folders,
+        class_folders=params.class_folders,
+    )
+    return images, replace(meaning, parts={}) if params.splits else meaning
 
 
 def _images(root: Location) -> list[str]:

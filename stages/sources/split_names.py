@@ -1,7 +1,7 @@
 """The splits of a data set that names its files after them: train-00000-of-00002.parquet."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stages.errors import InputError
 from stages.sources.source import NOT_TEST
@@ -14,6 +14,7 @@ WORDS = {
     "validation": "valid",
     "dev": "valid",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -26,7 +27,7 @@ def splits_by_name(where: str, files: Sequence[str]) -> dict[str, str | None]:
     Raises:
         InputError: some files have such a word, others have none.
     """
-    named = {file: _split(file) for file in files}
+    named = {file: split_word(file) for file in files}
     there = set(named.values())
     if None in there and len(there) > 1:
         without = next(file for file, split in named.items() if split is None)
@@ -34,13 +35,20 @@ def splits_by_name(where: str, files: Sequence[str]) -> dict[str, str | None]:
             f"{where}: expected train, validation or test in the name of every file or of none, "
             f"came {without}; rename it, or take it out of the folder"
         )
+    return settled(named)
+
+
+def settled(named: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What each part is for, by the words in their names; None where the hash is to decide."""
+    there = set(named.values())
     if there == {"train", "valid", "test"}:
         return dict(named)
     if "train" not in there or len(there) == 1:
-        return dict.fromkeys(files)
-    return {file: NOT_TEST if split == "train" else "test" for file, split in named.items()}
+        return dict.fromkeys(named)
+    return {part: NOT_TEST if split == "train" else "test" for part, split in named.items()}
 
 
-def _split(file: str) -> str | None:
-    words = [word for word in re.split(r"[^a-z]+", file.lower()) if word in WORDS]
+def split_word(name: str) -> str | None:
+    """What the last such word in a name says."""
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word in WORDS]
     return WORDS[words[-1]] if words else None
