@@ -4,18 +4,16 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from sys import modules
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.code import digest_of
 from stages.params import DataParams, SplitParams
 from stages.shards import SPLITS
 from stages.sources.source import NOT_TEST, Entry
 
+MAKERS = ("stages.makers", "stages.sources.choose")  # of shards; what describes them can change
 LIBRARIES = ("numpy", "pillow")  # decode, resize and quantise
 REACTIONS = {"on_error", "max_bad"}  # params that change no shard which could be finished
 
@@ -73,7 +71,7 @@ class Listing:
             stamps: of the files that are read, in any order.
         """
         digest = hashlib.sha256()
-        about = [seed, data.model_dump(exclude=REACTIONS), *map(version, LIBRARIES), _code()]
+        about = [seed, data.model_dump(exclude=REACTIONS), digest_of(MAKERS, LIBRARIES)]
         digest.update(json.dumps(about, sort_keys=True).encode())
         for entry in self.entries:
             facts = (entry.name, entry.group, entry.split, entry.label, entry.attributes)
@@ -96,18 +94,3 @@ def split_of(entry: Entry, shares: SplitParams) -> str:
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])
-
-
-def _code() -> str:
-    """Of our own modules that are imported."""
-    digest = hashlib.sha256()
-    ours = {name: module for name, module in modules.items() if _is_ours(name)}
-    for _, module in sorted(ours.items()):
-        file: Any = getattr(module, "__file__", None)
-        if file is not None:
-            digest.update(Path(file).read_bytes())
-    return digest.hexdigest()
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] in {"glow", "stages"}

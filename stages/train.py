@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +10,14 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
-from torch import Tensor
 
 from glow import Glow, GlowConfig, dequantize, save_glow
-from glow.parallel import LostProcess, rank, world_size
-from glow.trainer import Batch, NonFiniteLoss, StepReport, TrainConfig, Trainer
+from glow.parallel import rank, world_size
+from glow.trainer import Batch, NonFiniteLoss, TrainConfig, Trainer
 from stages import tracking
 from stages.batches import Batches
 from stages.checkpoints import Checkpoints
+from stages.code import digest_of
 from stages.curves import Curves
 from stages.distributed import (
     graphs,
@@ -27,10 +27,9 @@ from stages.distributed import (
     wanted_processes,
 )
 from stages.errors import InputError, StageError, run
-from stages.interrupt import Interrupt, deferred, exit_on_signals
+from stages.interrupt import deferred, exit_on_signals
 from stages.labels import classes_of, labels_of
 from stages.launch import launch
-from stages.likelihood import measure
 from stages.machine import Machine
 from stages.outputs import fresh_folder, write_json, write_text
 from stages.params import ModelParams, TrainParams, load_params
@@ -38,21 +37,16 @@ from stages.progress import progress
 from stages.shards import ShardSet
 from stages.speed import Speed
 from stages.trained import RAW
+from stages.validation import Validation
 
-VALID_BATCH = 100
+MODULE = "stages.train"
+LIBRARIES = ("torch",)  # that decide the weights, with our own code
 
 
 def fingerprint(seed: int, model: ModelParams, train: TrainParams, checksum: str) -> str:
     """A hash of all that decides the trained weights, by which stages find the training's run."""
     parts = [seed, model.model_dump(), train.model_dump(exclude={"checkpoint_minutes"}), checksum]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def mean_bits_per_dim(glow: Glow, levels: Tensor, labels: Tensor | None, seed: int) -> float:
-    """Mean over images, with the same noise each time it is called."""
-    generator = torch.Generator(next(glow.parameters()).device).manual_seed(seed)
-    found = measure(glow, levels, labels, n_draws=1, batch_size=VALID_BATCH, generator=generator)
-    return float(found.bits.mean())
 
 
 def architecture(shards: ShardSet, model: ModelParams, train: TrainParams) -> GlowConfig:
@@ -103,30 +97,14 @@ def new_trainer(
     return Trainer(glow, numbers, seed=seed, micro_batch=micro_batch(), graphs=graphs())
 
 
-def steps_of(
-    trainer: Trainer, batches: Batches, checkpoints: Checkpoints, interrupt: Interrupt
-) -> Iterator[StepReport]:
-    """The updates; where one cannot be made, a checkpoint of those before it is left."""
-
-    def batch_at(step: int) -> Batch:
-        with interrupt.waiting():
-            return batches(step)
-
-    try:
-        yield from trainer.train(batch_at, interrupt)
-    except (InputError, StageError, LostProcess, OSError, SystemExit):
-        checkpoints.save(trainer)
-        raise
-
-
 def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out: "Outs") -> None:
     """Trains to the end, or leaves a checkpoint to go on from."""
-    name = fingerprint(seed, model, how, shards.checksum)
+    name, code = fingerprint(seed, model, how, shards.checksum), digest_of([MODULE], LIBRARIES)
     config = architecture(shards, model, how)
     about = {"seed": seed, "model": model.model_dump(), "train": how.model_dump()}
     with (
         process_group() as device,
-        Checkpoints.open(name, how.checkpoint_minutes) as checkpoints,
+        Checkpoints.open(name, code, how.checkpoint_minutes, device) as checkpoints,
     ):
         batches = Batches.load(
             shards,
@@ -155,22 +133,43 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             report.dataset(shards.folder, shards.manifest)
             for paper in shards.papers():
                 report.artifact(paper, "dataset")
+            for row in curves.rows:  # a run of its own, but the curve is that of all of them
+                report.metrics(row, int(row["step"]))
             speed = Speed(config, batch_size=how.batch_size, step=trainer.step, device=device)
+            validation = Validation(
+                trainer,
+                curves,
+                valid,
+                labels,
+                seed=seed,
+                every=how.valid_every,
+                interrupt=interrupt,
+            )
+
+            def batch_at(step: int) -> Batch:
+                with interrupt.waiting():
+                    return batches(step)
+
+            def validate(of_machine: Mapping[str, float]) -> None:
+                row = validation.row()
+                with interrupt.waiting():
+                    report.metrics({**row, **of_machine}, trainer.step)
+                    machine.report()
+
             try:
-                for step in steps_of(trainer, batches, checkpoints, interrupt):
-                    curves.add(step)
-                    advance(how.batch_size, f"{step.bits_per_dim:.3f} bits/dim")
-                    if step.step % how.valid_every == 0 or step.step == how.steps:
-                        of_machine = speed.metrics(step.step)
-                        bits = mean_bits_per_dim(trainer.ema_glow, valid, labels, seed)
-                        row = curves.row(step.step, bits, step.learning_rate)
-                        report.metrics(row | of_machine, step.step)
-                        machine.report()
-                        speed.go_on(step.step)
-                    if checkpoints.due() or step.stop or step.step == how.steps:
-                        checkpoints.save(trainer)
-                    if step.stop:
-                        interrupt.leave()
+                with checkpoints.left_by(trainer):
+                    if validation.due():
+                        validate({})
+                    for step in trainer.train(batch_at, interrupt):
+                        curves.add(step)
+                        advance(how.batch_size, f"{step.bits_per_dim:.3f} bits/dim")
+                        if checkpoints.due() or step.stop or step.step == how.steps:
+                            checkpoints.save(trainer)
+                        if step.stop:
+                            interrupt.leave()
+                        if validation.due():
+                            validate(speed.metrics(step.step))
+                            speed.go_on(step.step)
             except NonFiniteLoss as error:
                 checkpoints.keep(trainer, "before_non_finite.safetensors")
                 kept = f"; the weights before it are kept in {checkpoints.folder}"
@@ -240,7 +239,7 @@ def command(
     architecture(data, params.model, params.train)
     check_machine(params.model)
     exit_on_signals()
-    launch("stages.train")
+    launch(MODULE)
     outs = Outs(model, metrics, curves)
     train(data, params.model, params.train, params.seed, outs)
 

@@ -2,9 +2,7 @@
 
 import errno
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,12 +10,12 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from glow.atomic import write_atomically
 from stages.listing import PlannedShard
 from stages.outputs import fresh_folder
+from stages.workplace import Workplace
 
 UNFINISHED = Path(".cache/preprocess")
 KEPT = 2  # data sets that were begun and are not the one that is made
@@ -63,24 +61,10 @@ class Unfinished:
 
         What other params or files left there long ago is removed, with a line that says so.
         """
-        root = Path(os.environ.get("DVC_ROOT", ".")) / UNFINISHED
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f"{fingerprint}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _say(
-                f"another process makes the same shards and holds {lock.lock_file}; waits for it "
-                "to end"
-            )
-            lock.acquire()
-        try:
-            _remove_old(root, fingerprint)
-            yield cls.at(root / fingerprint)
-        finally:
-            if not (root / fingerprint).exists():
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
+        place = Workplace(UNFINISHED, fingerprint, "makes the same shards")
+        with place.taken():
+            place.remove_old(KEPT, "shards that other params or files began and did not finish")
+            yield cls.at(place.folder)
 
     @classmethod
     def at(cls, folder: Path) -> "Unfinished":
@@ -150,29 +134,8 @@ class Unfinished:
         return self.journal / f"{shard.name}.looks.npy"
 
 
-def _remove_old(root: Path, fingerprint: str) -> None:
-    others = [path for path in root.iterdir() if path.is_dir() and path.name != fingerprint]
-    for folder in sorted(others, key=lambda path: path.stat().st_mtime)[:-KEPT]:
-        lock = FileLock(root / f"{folder.name}.lock")
-        try:
-            with lock.acquire(timeout=0):
-                size = sum(file.stat().st_size for file in folder.rglob("*.tar"))
-                shutil.rmtree(folder, ignore_errors=True)
-                Path(lock.lock_file).unlink(missing_ok=True)
-        except (Timeout, FileNotFoundError):  # in use, or another process removes it
-            continue
-        _say(
-            f"removed {folder}: {size / 1e6:,.0f} MB of shards that other params or files began "
-            f"and did not finish; the newest {KEPT} such folders are kept"
-        )
-
-
 def _number(file: Path) -> int | None:
     try:
         return int.from_bytes(file.read_bytes(), "little")
     except FileNotFoundError:
         return None
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

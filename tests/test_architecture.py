@@ -7,25 +7,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from stages.code import files_of, imports
 from stages.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE_ONLY = {"prefect"}
 STAGES_ONLY = {"mlflow", "webdataset", "dvc", "ruamel", "yaml", "pandas", "prefect"}
 STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-# to MLflow: they change no output, so they re-run nothing
-REPORTS_ONLY = {"stages/machine.py", "stages/speed.py", "stages/tracking.py"}
-
-
-def imports(file: Path) -> set[str]:
-    """Full names of the modules that a file imports, also inside functions."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
 
 
 def roots(file: Path) -> set[str]:
@@ -34,48 +22,6 @@ def roots(file: Path) -> set[str]:
 
 def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
-
-
-def file_of(module: str) -> Path | None:
-    path = ROOT / Path(*module.split("."))
-    if path.with_suffix(".py").is_file():
-        return path.with_suffix(".py")
-    init = path / "__init__.py"
-    return init if init.is_file() and init.stat().st_size else None
-
-
-def exported(package: str) -> dict[str, str]:
-    """What a package's __init__ passes on, and the module that each name is from."""
-    tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
-    return {
-        alias.name: node.module
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
-
-
-def needed(file: Path) -> set[Path]:
-    """Our own files that a file imports; `from glow import x` needs the file that defines x."""
-    names = imports(file)
-    passed_on = exported("glow")
-    names |= {passed_on[name.removeprefix("glow.")] for name in names if name[5:] in passed_on}
-    names.discard("glow")
-    return {found for name in names if (found := file_of(name))}
-
-
-def closure(file: Path) -> set[str]:
-    """Our own files that a file needs, directly or not."""
-    seen: set[Path] = set()
-    waiting = [file]
-    while waiting:
-        current = waiting.pop()
-        relative = current.relative_to(ROOT).as_posix()
-        if current in seen or relative in REPORTS_ONLY:
-            continue
-        seen.add(current)
-        waiting += needed(current)
-    return {path.relative_to(ROOT).as_posix() for path in seen}
 
 
 @pytest.mark.parametrize("file", files("glow"), ids=str)
@@ -108,7 +54,7 @@ def test_mlflow_is_imported_in_three_files_only() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_of_a_stage_are_the_files_its_code_needs(stage: str) -> None:
     deps = [dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")]
-    assert deps == sorted(closure(ROOT / "stages" / f"{stage}.py"))
+    assert deps == sorted(files_of(f"stages.{stage}"))
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,12 +1,19 @@
 """The train stage: what is stopped goes on and ends in the same bytes; errors are one line."""
 
 import json
+import os
 import random
+import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from training import OUTS, Training
+from tiny import ROOT
+from training import OUTS, UNTRACKED, Training
+from waiting import wait_for
 
 from stages.shards import ShardSet
 
@@ -68,15 +75,94 @@ def test_a_damaged_checkpoint_is_named(shards: ShardSet, tmp_path: Path) -> None
     assert "starts anew" in output
 
 
-def test_two_trainings_of_the_same_params_do_not_mix(shards: ShardSet, tmp_path: Path) -> None:
-    training = Training.new(tmp_path / "a", shards.folder, **{**LONG, "train.steps": 100_000})
-    first = training.start()
-    training.wait_for(1, first)
-    (line,) = training.errors(training.finish(code=1))
-    assert "another training of these very params and data runs" in line
-    first.terminate()
-    first.communicate(timeout=60)
-    assert first.returncode == 143
+def test_of_two_trainings_at_once_the_second_waits_and_takes_what_the_first_has(
+    shards: ShardSet, tmp_path: Path
+) -> None:
+    first, second = (Training.new(tmp_path / name, shards.folder) for name in "ab")
+    root = {"DVC_ROOT": str(first.folder)}  # as two experiments of a queue have it
+    one = first.start(**root)
+    first.wait_for(1, one)
+    with other_waits(one, second, tmp_path / "log", **root) as other:
+        pass
+    said, _ = one.communicate(timeout=100)
+    assert (one.returncode, other.wait(100)) == (0, 0), said
+    assert "waits for it" not in said
+    assert "goes on from step 40" in (tmp_path / "log").read_text()
+    assert second.contents() == first.contents()
+    assert not list(first.folder.glob(".cache/checkpoints/*"))
+
+
+def test_a_training_that_waits_can_be_stopped_and_one_that_is_stopped_is_gone_on_with(
+    shards: ShardSet, tmp_path: Path
+) -> None:
+    changes = {**LONG, "train.steps": 100_000}
+    training = Training.new(tmp_path / "a", shards.folder, **changes)
+    one = training.start()
+    training.wait_for(1, one)
+    with other_waits(one, training, tmp_path / "log", processes=2) as other:
+        other.terminate()
+        assert other.wait(30) == 143
+    with other_waits(one, training, tmp_path / "log", processes=2) as other:
+        pass
+    one.terminate()
+    assert one.wait(60) == 143
+    log = tmp_path / "log"
+    wait_for(lambda: "goes on from step" in log.read_text(), "the other one goes on", 60.0)
+    other.terminate()
+    assert other.wait(60) == 143
+
+
+@contextmanager
+def other_waits(
+    one: "subprocess.Popen[str]", training: Training, log: Path, processes: int = 1, **env: str
+) -> "Iterator[subprocess.Popen[str]]":
+    """A training that waits for `one`, which stands still meanwhile."""
+    one.send_signal(signal.SIGSTOP)
+    other = training.start(processes, log=log, **env)
+    line = "another process trains with the same params and data and holds"
+    wait_for(lambda: line in log.read_text() or other.poll() is not None, line, 60.0)
+    assert other.poll() is None, log.read_text()
+    yield other
+    one.send_signal(signal.SIGCONT)
+
+
+def test_a_training_is_not_gone_on_with_by_other_code(shards: ShardSet, tmp_path: Path) -> None:
+    """As DVC would record it: all of it is of the code that ends it."""
+    for package in ("glow", "stages"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+    code = {"PYTHONPATH": f"{UNTRACKED}{os.pathsep}{tmp_path}"}
+    stopped, whole = (Training.new(tmp_path / name, shards.folder) for name in "ab")
+    process = stopped.start(**code)
+    stopped.wait_for(5, process)
+    process.terminate()
+    assert process.wait(60) == 143
+
+    schedule = tmp_path / "glow" / "schedule.py"
+    before = schedule.read_text()
+    schedule.write_text(before.replace("self.learning_rate *", "0.5 * self.learning_rate *"))
+    output = stopped.finish(**code)
+    (line,) = [line for line in output.splitlines() if "the training starts anew" in line]
+    assert "of the same params and data, but of other code" in line
+    assert "goes on from step" not in output
+    assert "the training starts anew" not in whole.finish(**code)
+    assert stopped.contents() == whole.contents()
+
+    schedule.write_text(before)
+    assert "goes on from step" in stopped.finish(**code)
+    assert stopped.contents() != whole.contents()
+
+
+def test_stopped_where_it_validates_it_ends_in_the_same_bytes(
+    shards: ShardSet, tmp_path: Path
+) -> None:
+    whole, stopped = (
+        Training.new(tmp_path / name, shards.folder, **{"train.valid_every": 1}) for name in "ab"
+    )
+    whole.finish()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        stopped.kill_after(3, number)
+    stopped.finish()
+    assert stopped.contents() == whole.contents()
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_weights(
