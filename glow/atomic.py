@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,8 @@ def write_atomically(file: Path, content: bytes) -> None:
     Raises:
         OSError: with the file's name, where the disk is full or cannot be written.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    known = hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]  # the name may be too long
+    partial = file.with_name(f".{known}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as stream:
             stream.write(content)

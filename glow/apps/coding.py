@@ -1,5 +1,6 @@
 """`python -m glow compress` and `decompress`: images coded losslessly with a trained model."""
 
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -9,15 +10,29 @@ import typer
 
 from glow.apps.errors import fail
 from glow.apps.fetch import folder_of
+from glow.apps.files import find_images, read_images
 from glow.apps.models import TRAINED, Model, load
+from glow.apps.outputs import (
+    Overwrite,
+    PictureFolder,
+    check_free,
+    check_output,
+    check_picture_names,
+    picture_name,
+)
 from glow.apps.progress import progress
+from glow.bits import to_pixels
+
+SUFFIX = ".glow"
 
 
 def compress(
-    images: Annotated[list[Path], typer.Argument(help="PNG files, or folders of them")],
+    images: Annotated[
+        list[Path], typer.Argument(help="images of the model's size, or folders of them")
+    ],
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="file to write")] = Path(
-        "images.glow"
+        f"images{SUFFIX}"
     ),
     model: Model = TRAINED,
     batch_size: Annotated[
@@ -26,6 +41,7 @@ def compress(
     quantize: Annotated[
         bool, typer.Option("--quantize", help="drop bits that the model's images do not have")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Code images losslessly, at the model's bits per dimension.
 
@@ -33,18 +49,22 @@ def compress(
 
     Example: python -m glow compress faces/ -o faces.glow
     """
+    files = find_images(images)
+    check_output(output, (SUFFIX,), files)
+    check_free([output], overwrite=overwrite)
+    names = list(map(picture_name, files))
+    check_picture_names(names)
     lossless = _lossless()
     folder = folder_of(model)
     glow = load(folder, device="cpu")
+    exact = partial(lossless.exact_levels, quantize=quantize)
+    levels = read_images(files, glow.config, exact).numpy()
     try:
-        files = lossless.find_images(images)
-        levels = lossless.read_levels(files, glow.config, quantize=quantize)
         with progress("compress", len(levels)) as advance:
             coded = lossless.code(glow, levels, batch_size=batch_size, advance=advance)
+        size = lossless.write_coded(output, coded, names, lossless.model_hash(folder))
     except ValueError as error:
         raise fail(str(error), 2) from None
-    names = [f"{file.stem}.png" for file in files]
-    size = lossless.write_coded(output, coded, names, lossless.model_hash(folder))
     per_dim = 1 / levels.size
     typer.echo(
         f"{output}: {len(levels)} images in {size:,} bytes, {8 * size * per_dim:.3f} bits/dim; "
@@ -59,18 +79,20 @@ def decompress(
         "decoded"
     ),
     model: Model = TRAINED,
+    overwrite: Overwrite = False,
 ) -> None:
     """Decode images, and check that they are the very ones that were coded.
 
-    Example: python -m glow decompress faces.glow -o faces
+    Example: python -m glow decompress faces.glow -o decoded
     """
     lossless = _lossless()
-    folder = folder_of(model)
-    glow = load(folder, device="cpu")
     try:
         stored = lossless.read_coded(file)
     except ValueError as error:
         raise fail(str(error), 2) from None
+    pictures = PictureFolder(output, stored.names, overwrite=overwrite)
+    folder = folder_of(model)
+    glow = load(folder, device="cpu")
     if stored.model != lossless.model_hash(folder):
         raise fail(f"{file} was coded with another model than {model}; give it by --model", 2)
     if stored.torch_version != torch.__version__:
@@ -88,7 +110,9 @@ def decompress(
             "otherwise",
             1,
         ) from None
-    lossless.write_images(output, stored.names, levels, glow.config.n_bits)
+    except ValueError as error:
+        raise fail(f"{file} is refused: {error}", 2) from None
+    pictures.take(stored.names, to_pixels(torch.from_numpy(levels), glow.config.n_bits))
     typer.echo(f"{output}: {len(levels)} images, bit for bit")
 
 

@@ -7,17 +7,17 @@ import torch
 import typer
 
 from glow.apps.actions import Actions
-from glow.apps.files import (
-    IMAGES,
-    PictureFolder,
-    check_output,
-    find_images,
-    in_batches,
-    write_picture,
-)
+from glow.apps.files import IMAGES, find_images, in_batches
 from glow.apps.grids import check_tiles, table
 from glow.apps.methods import Method
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
+from glow.apps.outputs import (
+    Overwrite,
+    PictureFolder,
+    check_output,
+    picture_name,
+    write_picture,
+)
 from glow.apps.progress import progress
 from glow.apps.uploads import BadRequest
 from glow.paths import joined
@@ -45,6 +45,7 @@ def edit(
         typer.Option(help="by default the first that the model has files for"),
     ] = None,
     seed: Annotated[int, typer.Option(help="of the noise that fills the bins")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Add attributes to images, several at once, or take them away.
 
@@ -67,7 +68,9 @@ def edit(
     check_output(output, (".png", ""), files)
     if output.suffix:
         check_tiles(steps * len(files))
-    folder = None if output.suffix else PictureFolder(output, files)
+    folder = None
+    if not output.suffix:
+        folder = PictureFolder(output, list(map(picture_name, files)), overwrite=overwrite)
     actions = load_actions(model)
     actions.change(amounts)  # refuses what is wrong with them, before any image is read
     names = None if class_name is None else [class_name]
@@ -84,7 +87,7 @@ def edit(
             if folder is None:
                 rows += list(edited.transpose(0, 1))
             else:
-                folder.take(some, edited[0])
+                folder.take(map(picture_name, some), edited[0])
             advance(len(some))
     if folder is None:
         write_picture(output, table(rows))

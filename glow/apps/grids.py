@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from glow.apps.files import write
+from glow.apps.outputs import write
 from glow.apps.uploads import BadRequest, to_picture
 
 TARGET = 64  # pixels that a small image is enlarged to in rows, by whole factors

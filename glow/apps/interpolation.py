@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from glow.apps.files import Images, check_output, find_images, read_images, write_picture
+from glow.apps.files import Images, find_images, read_images
 from glow.apps.grids import check_tiles, table, write_gif
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
+from glow.apps.outputs import check_output, write_picture
 from glow.apps.uploads import BadRequest
 from glow.paths import Kind, between_corners, joined, legs, walk
 

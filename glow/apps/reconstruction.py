@@ -6,16 +6,16 @@ from typing import Annotated
 import torch
 import typer
 
-from glow.apps.files import (
-    Images,
-    PictureFolder,
-    check_output,
-    find_images,
-    in_batches,
-    write_picture,
-)
+from glow.apps.files import Images, find_images, in_batches
 from glow.apps.grids import check_tiles, pairs
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
+from glow.apps.outputs import (
+    Overwrite,
+    PictureFolder,
+    check_output,
+    picture_name,
+    write_picture,
+)
 from glow.apps.progress import progress
 
 
@@ -29,6 +29,7 @@ def reconstruct(
     model: Model = TRAINED,
     class_name: ClassName = None,
     seed: Annotated[int, typer.Option(help="of the noise that fills the bins")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Encode and decode images, and say how much of them is lost.
 
@@ -43,7 +44,9 @@ def reconstruct(
     check_output(output, (".png", ""), files)
     if output.suffix:
         check_tiles(2 * len(files))
-    folder = None if output.suffix else PictureFolder(output, files)
+    folder = None
+    if not output.suffix:
+        folder = PictureFolder(output, list(map(picture_name, files)), overwrite=overwrite)
     actions = load_actions(model)
     names = None if class_name is None else [class_name]
     before, after, largest, exact = [], [], 0, 0
@@ -59,7 +62,7 @@ def reconstruct(
                 before.append(given)
                 after.append(back)
             else:
-                folder.take(some, back)
+                folder.take(map(picture_name, some), back)
             advance(len(some))
     if folder is None:
         write_picture(output, pairs(torch.cat(before), torch.cat(after)))

@@ -9,10 +9,11 @@ import typer
 from torch import Tensor
 
 from glow.apps.actions import Actions
-from glow.apps.files import check_output, find_images, write_picture
+from glow.apps.files import find_images
 from glow.apps.grids import check_tiles, pairs, table, tiles
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
 from glow.apps.neighbours import nearest
+from glow.apps.outputs import Overwrite, check_free, check_output, write_picture
 from glow.apps.progress import progress
 from glow.apps.uploads import BadRequest, to_picture
 
@@ -39,6 +40,7 @@ def sample(
         Path | None,
         typer.Option(help="folder of images; below each sample, the nearest of them"),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw new images: a grid, or a folder of any number.
 
@@ -53,16 +55,24 @@ def sample(
     Example: python -m glow sample -n 12 --neighbours faces/ -o nearest.png
     """
     temperatures = temperature or [0.7]
-    check_output(output, (".png",) if neighbours else (".png", ""))
+    others = find_images([neighbours]) if neighbours else []
+    check_output(output, (".png",) if neighbours else (".png", ""), others)
     if neighbours and len(temperatures) > 1:
         raise BadRequest("neighbours are of one temperature, came several")
     n = n or (OF_ONE_TEMPERATURE if len(temperatures) == 1 else OF_EACH)
-    others = find_images([neighbours]) if neighbours else []
     if output.suffix:
         check_tiles(n * len(temperatures))
+    else:
+        folders = {value: output / f"temperature-{value}" for value in temperatures}
+        if len(folders) == 1:
+            folders = dict.fromkeys(folders, output)
+        there = filter(Path.is_dir, folders.values())
+        check_free((_file(folder, i) for folder in there for i in range(n)), overwrite=overwrite)
     actions = load_actions(model)
     if not output.suffix:
-        _write_each(output, actions, n, temperatures, class_name, seed)
+        _write_each(folders, actions, n, class_name, seed)
+        said = ", ".join(f"{value:g}" for value in folders)
+        typer.echo(f"{output}: {n * len(folders)} images at temperature {said}")
         return
     with progress("sample", n * len(temperatures)) as advance:
         rows = []
@@ -101,22 +111,18 @@ def _drawn(
 
 
 def _write_each(
-    folder: Path,
-    actions: Actions,
-    n: int,
-    temperatures: list[float],
-    class_name: str | None,
-    seed: int,
+    folders: dict[float, Path], actions: Actions, n: int, class_name: str | None, seed: int
 ) -> None:
-    """`00000.png` and so on, each written when it is drawn; a folder for each of several T."""
-    with progress("sample", n * len(temperatures)) as advance:
-        for value in temperatures:
-            place = folder if len(temperatures) == 1 else folder / f"temperature-{value:.2f}"
+    """`00000.png` and so on in the folder of each temperature, each written when it is drawn."""
+    with progress("sample", n * len(folders)) as advance:
+        for value, folder in folders.items():
             number = 0
             for part in _drawn(actions, n, value, class_name, seed):
                 for image in part:
-                    write_picture(place / f"{number:05}.png", to_picture(image))
+                    write_picture(_file(folder, number), to_picture(image))
                     number += 1
                 advance(len(part))
-    said = ", ".join(f"{value:g}" for value in temperatures)
-    typer.echo(f"{folder}: {n * len(temperatures)} images at temperature {said}")
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.png"

@@ -13,17 +13,10 @@ from torch import Tensor
 from glow import scores as oddness
 from glow.apps.actions import MAX_DEQUANTIZATIONS, Actions
 from glow.apps.errors import fail
-from glow.apps.files import (
-    Images,
-    check_output,
-    find_images,
-    in_batches,
-    read_images,
-    write,
-    write_picture,
-)
+from glow.apps.files import Images, find_images, in_batches, read_images
 from glow.apps.grids import table
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
+from glow.apps.outputs import check_output, write, write_picture
 from glow.apps.progress import progress
 
 SHOWN = 8  # images in a row of the contact sheet
@@ -66,12 +59,12 @@ def score(
     Example: python -m glow score face.png other.png --by bits_per_dim --n-dequantizations 4
     """
     files = find_images(images)
-    check_output(output, (".csv",), files)
+    if calibration is None and model == TRAINED and CALIBRATION.is_file():
+        calibration = CALIBRATION
+    check_output(output, (".csv",), [*files, calibration] if calibration else files)
     sheet = sheet or output.with_suffix(".png")
     check_output(sheet, (".png",), files)
     actions = load_actions(model)
-    if calibration is None and model == TRAINED and CALIBRATION.is_file():
-        calibration = CALIBRATION
     ordinary = None if calibration is None else _calibration(calibration)
     names = None if class_name is None else [class_name]
     rows: list[tuple[Path, Row]] = []

@@ -73,11 +73,15 @@ def check_count(n_images: int) -> None:
 
 def levels_of(image: Image.Image, config: GlowConfig) -> Tensor:
     """An opened image as the model sees it, (C, H, W), uint8 levels; raises UnreadableImage."""
+    return to_levels(pixels_of(image, config), config.n_bits)
+
+
+def pixels_of(image: Image.Image, config: GlowConfig) -> Tensor:
+    """The 8-bit pixels that these levels are of, (C, H, W)."""
     square = center_square(decode(image))
     picture = resized(square, (config.image_size, config.image_size))
-    pixels = np.array(picture if config.channels == 3 else picture.convert("L"))
-    levels = torch.from_numpy(to_levels(pixels, config.n_bits))
-    return levels.reshape(config.image_size, config.image_size, -1).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.array(picture if config.channels == 3 else picture.convert("L")))
+    return pixels.reshape(config.image_size, config.image_size, -1).permute(2, 0, 1)
 
 
 def to_png(pixels: Tensor) -> str:

@@ -42,6 +42,7 @@ def test_an_example_of_the_help_works_as_it_is_written(example: str, here: Path)
     assert words[:3] == ["python", "-m", "glow"]
     if "compress" in example:
         pytest.importorskip("constriction")
+    if "decompress" in example:
         run("compress", "faces/", "-o", "faces.glow")
     assert run(*words[3:])
     for file in here.rglob("*.png"):

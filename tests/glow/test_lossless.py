@@ -1,40 +1,17 @@
 """Lossless coding: the very same images back, at the rate that the model promises."""
 
-import struct
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from coded import glow_of, levels_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from typer.testing import CliRunner
 
-from glow import Glow, GlowConfig, bits_per_dim, dequantize, save_glow
-from glow.apps.cli import app
-from glow.apps.lossless import WrongImages, code, decode, read_coded
-from glow.apps.lossless.codec import Levels
-from glow.apps.lossless.file import MAGIC
+from glow import bits_per_dim, dequantize
+from glow.apps.lossless import WrongImages, code, decode
 from glow.apps.lossless.integers import TriangularPair, scale, unscale
 from glow.apps.lossless.stack import Stack
 from glow.architecture import PERMUTATIONS
-
-SMALL = {"image_size": 8, "n_bits": 5, "n_levels": 2, "depth": 2, "hidden_channels": 5}
-
-
-def glow_of(*, noise: float = 0.05, **changes: object) -> Glow:
-    torch.manual_seed(0)
-    glow = Glow(GlowConfig(**{**SMALL, **changes})).eval()
-    with torch.no_grad():
-        for parameter in glow.parameters():
-            parameter += noise * torch.randn_like(parameter)
-    return glow
-
-
-def levels_of(config: GlowConfig, n: int = 20) -> Levels:
-    shape = (n, config.channels, config.image_size, config.image_size)
-    return np.random.default_rng(0).integers(0, 2**config.n_bits, shape, dtype=np.uint8)
 
 
 def words(n: int = 4000) -> np.ndarray:
@@ -164,82 +141,3 @@ def test_normal_numbers_cost_their_entropy_and_come_back() -> None:
     assert 32 * (stack.n_words - before) / len(eps) == pytest.approx(expected, abs=0.01)
     assert np.array_equal(stack.pop_normal(values.shape, bits), values)
     assert np.array_equal(stack.words(), words(100))
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A model and five images of it."""
-    glow = glow_of()
-    save_glow(glow, tmp_path / "model")
-    (tmp_path / "in").mkdir()
-    for index, image in enumerate(levels_of(glow.config, 5)):
-        pixels = (image << 3).transpose(1, 2, 0)
-        Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / "in" / f"{index}.png")
-    return tmp_path
-
-
-def call(project: Path, command: str, *arguments: str, code: int = 0) -> str:
-    options = ["--model", str(project / "model")]
-    done = CliRunner().invoke(app, [command, *arguments, *options])
-    assert done.exit_code == code, done.output
-    if code:
-        assert done.output.splitlines()[-1].startswith("error: "), done.output
-    return done.output
-
-
-def test_commands_bring_the_same_pictures_back(project: Path) -> None:
-    packed, out = project / "images.glow", project / "out"
-    assert "net" in call(project, "compress", str(project / "in"), "-o", str(packed))
-    assert "5 images, bit for bit" in call(project, "decompress", str(packed), "-o", str(out))
-    for file in sorted((project / "in").glob("*.png")):
-        assert np.array_equal(
-            np.asarray(Image.open(out / file.name)), np.asarray(Image.open(file))
-        )
-    assert len(list(out.iterdir())) == 5
-
-
-def test_bad_images_are_refused(project: Path) -> None:
-    def refused(image: Image.Image, message: str) -> None:
-        file = project / "bad.png"
-        image.save(file)
-        assert message in call(project, "compress", str(file), "-o", "none.glow", code=2)
-
-    refused(Image.new("RGB", (9, 8)), "is 9x8 RGB, expected 8x8 RGB")
-    refused(Image.new("L", (8, 8)), "is 8x8 L")
-    refused(Image.new("RGB", (8, 8), (255, 0, 0)), "--quantize drops")
-    (project / "bad.png").write_bytes(b"no image")
-    call(project, "compress", str(project / "bad.png"), code=2)
-    (project / "empty").mkdir()
-    call(project, "compress", str(project / "empty"), code=2)
-    assert not Path("none.glow").exists()
-
-
-def test_files_that_are_damaged_or_hostile_are_refused(project: Path) -> None:
-    packed = project / "images.glow"
-    call(project, "compress", str(project / "in"), "-o", str(packed))
-    whole = packed.read_bytes()
-    (length,) = struct.unpack("<I", whole[len(MAGIC) : len(MAGIC) + 4])
-    for damaged in (b"", b"PNG", whole[:8], whole[:40], whole[:-2], MAGIC + b"\xff" * 4):
-        packed.write_bytes(damaged)
-        call(project, "decompress", str(packed), code=2)
-    for old, new in (
-        (b'"0.png"', b'"../0.g'),
-        (b'"n_images": 5', b'"n_images": 6'),
-        (b'"n_images": 5', b'"n_images":-5'),
-        (b'"threads"', b'"threadz"'),
-    ):
-        assert old in whole[: length + 20]
-        packed.write_bytes(whole.replace(old, new[: len(old)].ljust(len(old))))
-        call(project, "decompress", str(packed), code=2)
-    packed.write_bytes(whole[:-8] + b"\x01\x02\x03\x04" + whole[-4:])
-    call(project, "decompress", str(packed), "-o", str(project / "out"), code=1)
-    assert not (project / "out").exists()
-    packed.write_bytes(whole)
-    assert len(read_coded(packed).names) == 5
-
-
-def test_another_model_is_refused(project: Path) -> None:
-    packed = project / "images.glow"
-    call(project, "compress", str(project / "in"), "-o", str(packed))
-    save_glow(glow_of(noise=0.06), project / "model")
-    assert "another model" in call(project, "decompress", str(packed), code=2)

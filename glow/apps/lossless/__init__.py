@@ -2,7 +2,7 @@
 
 from glow.apps.lossless.codec import Coded, WrongImages, code, decode
 from glow.apps.lossless.file import CodedFile, model_hash, read_coded, write_coded
-from glow.apps.lossless.images import find_images, read_levels, write_images
+from glow.apps.lossless.images import exact_levels
 
 __all__ = [
     "Coded",
@@ -10,10 +10,8 @@ __all__ = [
     "WrongImages",
     "code",
     "decode",
-    "find_images",
+    "exact_levels",
     "model_hash",
     "read_coded",
-    "read_levels",
     "write_coded",
-    "write_images",
 ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import reprlib
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 
 from glow.apps.lossless.codec import MAX_INITIAL_WORDS, Coded
-from glow.atomic import write_atomically
+from glow.apps.outputs import check_picture_names, write
+from glow.apps.uploads import BadRequest
 from glow.checkpoint import WEIGHTS
 
 MAGIC = b"GLOWCODE1\n"
 MAX_HEADER = 1 << 26
-MAX_IMAGES, MAX_BATCH, MAX_THREADS = 10_000_000, 100_000, 4096
+MAX_IMAGES, MAX_BATCH, MAX_THREADS = 10_000_000, 100_000, 4096  # `codec.check` has closer ones
+MAX_TEXT = 200
 COUNTS = {  # smallest and largest of what the header may say
     "n_images": (1, MAX_IMAGES),
     "batch_size": (1, MAX_BATCH),
@@ -43,13 +46,18 @@ def model_hash(folder: Path) -> str:
 
 
 def write_coded(file: Path, coded: Coded, names: list[str], model: str) -> int:
-    """Writes it whole or not at all; returns its size in bytes."""
+    """Writes it whole or not at all; returns its size in bytes.
+
+    Raises:
+        ValueError: `read_coded` would refuse it.
+    """
     numbers = asdict(coded)
     words = numbers.pop("words")
     header = {**numbers, "names": names, "model": model, "torch_version": torch.__version__}
     described = json.dumps(header).encode()
     content = MAGIC + struct.pack("<I", len(described)) + described + words.astype("<u4").tobytes()
-    write_atomically(file, content)
+    _parsed(file, content)
+    write(file, content)
     return len(content)
 
 
@@ -63,6 +71,10 @@ def read_coded(file: Path) -> CodedFile:
         content = file.read_bytes()
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    return _parsed(file, content)
+
+
+def _parsed(file: Path, content: bytes) -> CodedFile:
     start = len(MAGIC) + 4
     if not content.startswith(MAGIC) or len(content) < start:
         raise ValueError(f"{file} is no file of `python -m glow compress`")
@@ -71,7 +83,7 @@ def read_coded(file: Path) -> CodedFile:
         raise ValueError(f"{file} is cut short or damaged: its header is not whole")
     try:
         header: Any = json.loads(content[start : start + length])
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, numbers of thousands of digits
         raise ValueError(f"{file} is damaged: its header is not JSON") from None
     body = content[start + length :]
     if len(body) % 4:
@@ -94,13 +106,17 @@ def _check(file: Path, header: Any) -> None:  # noqa: ANN401 - whatever JSON a f
     for name, (least, most) in COUNTS.items():
         value = header.get(name)
         if type(value) is not int or not least <= value <= most:
-            raise _damaged(file, f"{name} is {value!r}, expected {least} to {most}")
+            raise _damaged(file, f"{name} is {reprlib.repr(value)}, expected {least} to {most}")
     for name in ("digest", "model", "torch_version"):
-        if not isinstance(header.get(name), str):
-            raise _damaged(file, f"{name} is not text")
+        value = header.get(name)
+        if not isinstance(value, str) or len(value) > MAX_TEXT:
+            raise _damaged(file, f"{name} is {reprlib.repr(value)}, expected a short text")
     names = header.get("names")
     if not isinstance(names, list) or len(names) != header["n_images"]:
         raise _damaged(file, f"it does not name its {header['n_images']} images")
-    safe = (isinstance(name, str) and name and Path(name).name == name for name in names)
-    if not all(safe) or len(set(names)) < len(names):
-        raise ValueError(f"{file} is refused: its images are not named by plain, different names")
+    if not all(isinstance(name, str) for name in names):
+        raise _damaged(file, "the name of an image is not text")
+    try:
+        check_picture_names(names)
+    except BadRequest as error:
+        raise _damaged(file, str(error)) from None
