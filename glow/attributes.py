@@ -16,7 +16,6 @@ from glow.latents import Latents
 
 Estimator = Literal["regression", "difference"]
 RIDGE = 1.0  # images' worth of doubt
-BY_CHANCE = 10  # images that two attributes would share, for their sharing none to say something
 
 
 def edit(
@@ -53,9 +52,15 @@ def edit(
 
 @dataclass
 class AttributeStatistics:
-    """Sums over images of 1, a, a a^T, z, a z^T and |z|^2, in float64, for a in {0, 1}^A."""
+    """Sums over images of 1, a, a a^T, z, a z^T and |z|^2, in float64, for a in {0, 1}^A.
+
+    Where it is unknown whether an image has an attribute, its a is the share of the others that
+    have it. A regression then learns nothing from it, and of a difference of means, which it
+    shrinks, the true size is found again from the number of those of which it is known.
+    """
 
     count: int
+    known: Tensor  # (A,), images
     attributes: Tensor  # (A,)
     together: Tensor  # (A, A)
     latents: Tensor  # (D,)
@@ -70,15 +75,23 @@ class AttributeStatistics:
         return cls(
             0,
             zeros(n_attributes, dtype=kind),
+            zeros(n_attributes, dtype=kind),
             zeros(n_attributes, n_attributes, dtype=kind),
             zeros(n_dims, dtype=kind),
             zeros(n_attributes, n_dims, dtype=kind),
         )
 
-    def add(self, latents: Tensor, attributes: Tensor) -> None:
-        """Takes in a batch: latents (B, D), attributes (B, A) of booleans."""
+    def add(self, latents: Tensor, attributes: Tensor, known: Tensor | None = None) -> None:
+        """Takes in a batch.
+
+        Args:
+            latents: (B, D).
+            attributes: (B, A), booleans or, where some are unknown, `glow.marks.filled`.
+            known: whether they are known, (B, A), bool; all are by default.
+        """
         z, a = latents.double().cpu(), attributes.double().cpu()
         self.count += len(z)
+        self.known += len(z) if known is None else known.double().cpu().sum(dim=0)
         self.attributes += a.sum(dim=0)
         self.together += a.T @ a
         self.latents += z.sum(dim=0)
@@ -90,20 +103,13 @@ class AttributeStatistics:
         together = self.together[:n, :n]
         return AttributeStatistics(
             self.count,
+            self.known[:n],
             self.attributes[:n],
             together,
             self.latents,
             self.products[:n],
             self.squares,
         )
-
-    def exclusive(self) -> Tensor:
-        """Which attributes exclude each other, (A, A), bool: no image has both.
-
-        Only of those that some images would have together, were the two independent.
-        """
-        by_chance = self.attributes.outer(self.attributes) / max(1, self.count)
-        return (self.together == 0) & (by_chance >= BY_CHANCE)
 
     def vectors(self, estimator: Estimator) -> Tensor:
         """A direction per attribute, (A, D); alpha = 1 is the whole mean effect.
@@ -114,10 +120,8 @@ class AttributeStatistics:
 
     def _difference(self) -> Tensor:
         positives = self.attributes[:, None]
-        negatives = self.count - positives
-        of_positives = self.products / positives.clamp(min=1)
-        of_negatives = (self.latents - self.products) / negatives.clamp(min=1)
-        return (of_positives - of_negatives) * ((positives > 0) & (negatives > 0))
+        of_positives, of_negatives = self._means()
+        return (of_positives - of_negatives) * ((positives > 0) & (self.count > positives))
 
     def _regression(self) -> Tensor:
         mean_a, mean_z = self.attributes / self.count, self.latents / self.count
@@ -138,7 +142,15 @@ class AttributeStatistics:
 
     def midpoints(self, vectors: Tensor) -> Tensor:
         """For each attribute, halfway between the mean projections of those with and without."""
-        positives = self.attributes[:, None]
+        of_positives, of_negatives = self._means()
+        return ((of_positives + of_negatives) / 2 * vectors).sum(dim=1)
+
+    def _means(self) -> tuple[Tensor, Tensor]:
+        """Of the latents of the images with each attribute and of those without, (A, D) each."""
+        positives, mean = self.attributes[:, None], self.latents / max(1, self.count)
         of_positives = self.products / positives.clamp(min=1)
         of_negatives = (self.latents - self.products) / (self.count - positives).clamp(min=1)
-        return ((of_positives + of_negatives) / 2 * vectors).sum(dim=1)
+        shrunk = self.count / self.known.clamp(min=1)[:, None] - 1  # 0 where all is known
+        for means in (of_positives, of_negatives):
+            means += shrunk * (means - mean)
+        return of_positives, of_negatives

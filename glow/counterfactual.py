@@ -25,17 +25,23 @@ from safetensors.torch import save
 from torch import Tensor
 
 from glow.attributes import RIDGE, AttributeStatistics
+from glow.marks import filled, has, is_known
 
 MAX_PAIRS = 64  # products, so that the sums stay small with many attributes
 MIN_TOGETHER = 50  # images that have both attributes of a pair
+BY_CHANCE = 10  # images that two attributes would share, for their sharing none to say something
 RIDGES = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # images' worth of doubt about a product
 THRESHOLDS = (0.0, 0.5, 1.0)  # standard errors
 
 
 def choose_pairs(present: Tensor) -> Tensor:
-    """The pairs of attributes whose product varies most over images (N, A); (P, 2), int64."""
-    counts = present.double().T @ present.double()
-    share = counts / max(1, len(present))
+    """The pairs of attributes whose product varies most over images; (P, 2), int64.
+
+    Args:
+        present: (N, A), as `glow/marks.py` has them.
+    """
+    counts, known = _together(present)
+    share = counts / known.clamp(min=1)
     pairs = torch.triu_indices(len(counts), len(counts), offset=1).T
     rows, columns = pairs.unbind(dim=1)
     varies = (share * (1 - share))[rows, columns]
@@ -44,9 +50,29 @@ def choose_pairs(present: Tensor) -> Tensor:
     return pairs[order[often[order]]][:MAX_PAIRS]
 
 
-def with_pairs(present: Tensor, pairs: Tensor) -> Tensor:
-    """Attributes (N, A) and whether both of each pair are there: (N, A + P), bool."""
-    return torch.cat([present, present[:, pairs[:, 0]] & present[:, pairs[:, 1]]], dim=1)
+def with_pairs(attributes: Tensor, pairs: Tensor) -> Tensor:
+    """Attributes (N, A) and the product of each pair: (N, A + P), bool or `glow.marks.filled`."""
+    return torch.cat([attributes, attributes[:, pairs[:, 0]] * attributes[:, pairs[:, 1]]], dim=1)
+
+
+def find_exclusive(present: Tensor) -> Tensor:
+    """Which attributes exclude each other, (A, A), bool: no image has both.
+
+    Only of those that some images would have together, were the two independent.
+
+    Args:
+        present: (N, A), as `glow/marks.py` has them.
+    """
+    counts, known = _together(present)
+    own = counts.diagonal()
+    by_chance = own.outer(own) / known.diagonal().outer(known.diagonal()).clamp(min=1) * known
+    return (counts == 0) & (by_chance >= BY_CHANCE)
+
+
+def _together(present: Tensor) -> tuple[Tensor, Tensor]:
+    """Images that have two attributes, and those of which both are known, (A, A) each, float64."""
+    there, known = has(present).double(), is_known(present).double()
+    return there.T @ there, known.T @ known
 
 
 @dataclass(frozen=True)
@@ -73,6 +99,7 @@ class Counterfactual:
         train: AttributeStatistics,
         valid: AttributeStatistics,
         pairs: Tensor,
+        exclusive: Tensor,
         names: Sequence[str],
     ) -> "Counterfactual":
         """From the sums over images of `with_pairs` and their latents.
@@ -81,6 +108,7 @@ class Counterfactual:
             train: over the images to learn from.
             valid: over others, that choose how strongly to shrink; may be of no images.
             pairs: of `choose_pairs`.
+            exclusive: of `find_exclusive`.
             names: of the attributes.
         """
         n = len(train.attributes) - len(pairs)
@@ -103,7 +131,7 @@ class Counterfactual:
                 loss = _squared_error(valid, centre, effects, constant)
                 if loss < least:
                     best, least = effects, loss
-        return cls(best, means, pairs, train.of_first(n).exclusive(), tuple(names))
+        return cls(best, means, pairs, exclusive, tuple(names))
 
     @classmethod
     def load(cls, file: Path) -> "Counterfactual":
@@ -130,15 +158,16 @@ class Counterfactual:
 
     def wanted(self, present: Tensor, attribute: int) -> Tensor:
         """The attributes (B, A) with one added, and without those that exclude it."""
-        changed = present & ~self.exclusive[attribute]
-        changed[:, attribute] = True
+        changed = present.masked_fill(self.exclusive[attribute], 0)
+        changed[:, attribute] = 1
         return changed
 
     def directions(self, present: Tensor, attribute: int) -> Tensor:
         """E[z | a'] - E[z | a] for images with the attributes `present`: (B, D), as `edit` takes.
 
         Args:
-            present: what the images have, (B, A), bool, known or guessed by a probe.
+            present: what the images have, (B, A), as `glow/marks.py` has them, known or guessed by
+                a probe; what is unknown counts as what images have on average.
             attribute: number of the one to add.
         """
         return self._mean(self.wanted(present, attribute)) - self._mean(present)
@@ -149,14 +178,14 @@ class Counterfactual:
         The attribute itself and those that exclude it; and where one of these has to go, those
         that it excluded: who takes a hat off shows hair of some colour.
         """
-        gone = present & self.exclusive[attribute]
+        gone = has(present) & self.exclusive[attribute]
         freed = (gone.double() @ self.exclusive.double()) > 0
         free = freed | self.exclusive[attribute]
         free[:, attribute] = True
         return free
 
     def _mean(self, present: Tensor) -> Tensor:
-        centred = present.double() - self.means
+        centred = filled(present, self.means) - self.means
         products = centred[:, self.pairs[:, 0]] * centred[:, self.pairs[:, 1]]
         return torch.cat([centred, products], dim=1) @ self.effects
 

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from glow.bits import dequantize
+from glow.marks import has, is_known
 
 SIDE = 32  # pixels; larger images are averaged down to it
 MEMBERS = 2
@@ -124,11 +125,13 @@ def train_guide(
 ) -> Guide:
     """A guide of all attributes; where there are none it has nothing to learn.
 
-    The loss is the sum of the binary cross-entropies of all members, on dequantised images with
-    Gaussian noise of a random strength; AdamW, whose rate rises and falls in one cycle.
+    The loss is the sum of the binary cross-entropies of all members and known attributes, on
+    dequantised images with Gaussian noise of a random strength; AdamW, whose rate rises and falls
+    in one cycle.
 
     Args:
-        batches: levels (B, C, H, W), uint8, and attributes (B, A), bool; as many as steps.
+        batches: levels (B, C, H, W), uint8, and attributes (B, A), see `glow/marks.py`; as many
+            as steps.
         names: of the attributes.
         starts: see `Guide`.
         image_size: side of the images.
@@ -151,8 +154,9 @@ def train_guide(
         strength = NOISE * torch.rand(len(x), 1, 1, 1, generator=generator)
         noisy = x + strength * torch.randn(x.shape, generator=generator)
         logits = guide(noisy.to(device))
-        wanted = present.float().to(device).expand_as(logits)
-        loss = MEMBERS * F.binary_cross_entropy_with_logits(logits, wanted)
+        wanted = has(present).float().to(device).expand_as(logits)
+        weight = is_known(present).float().to(device)
+        loss = MEMBERS * F.binary_cross_entropy_with_logits(logits, wanted, weight)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -20,6 +20,7 @@ from torch import Tensor
 from glow.counterfactual import Counterfactual
 from glow.guide import Guide
 from glow.latents import Latents
+from glow.marks import filled, is_known
 from glow.model import Glow
 
 STEPS = 12
@@ -54,13 +55,17 @@ def guided_directions(
         means: says where to start, what the attribute excludes and what is kept.
         latents: of the images.
         attribute: number of the one to add.
-        present: what the images have, (B, A), bool; what the guide sees where it is not known.
+        present: what the images have, (B, A), see `glow/marks.py`; what the guide sees where it is
+            not known.
         labels: (B,), of a model with classes.
         steps: of Adam; with none the best of the starts is left.
     """
     device = latents[0].device
     search = _Search(glow, guide, latents, attribute, labels)
-    present = guide.sees(search.image) if present is None else present.cpu()
+    if present is None or not is_known(present).all():
+        seen = guide.sees(search.image)
+        present = seen if present is None else filled(present.cpu(), seen.double()) > 0
+    present = present.cpu()
     search.kept = (~means.undefined(present, attribute)).to(search.z)
     search.excluded = means.exclusive[attribute].to(device)
     own = means.directions(present, attribute).to(search.z)

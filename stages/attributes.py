@@ -13,9 +13,10 @@ from torch import Tensor
 from glow import Glow, read_about
 from glow.atomic import write_atomically
 from glow.attributes import AttributeStatistics, Estimator
-from glow.counterfactual import Counterfactual, choose_pairs, with_pairs
+from glow.counterfactual import Counterfactual, choose_pairs, find_exclusive, with_pairs
 from glow.filenames import file_names
 from glow.guide import Guide, train_guide
+from glow.marks import filled, is_known, shares_of
 from stages import tracking
 from stages.edit_figures import save_comparison, save_curves, save_steps
 from stages.edits import COLUMNS, Directions, Faces, equal_success, judge_edits
@@ -23,7 +24,7 @@ from stages.errors import run
 from stages.judge import Judge, train_judge
 from stages.outputs import fresh_folder, write_text
 from stages.params import AttributesParams, load_params
-from stages.probe import accuracy, auroc
+from stages.probe import agreement, auroc
 from stages.progress import progress
 from stages.random_images import random_images
 from stages.shards import ShardSet
@@ -39,17 +40,23 @@ def gather(
     shards: ShardSet,
     split: str,
     pairs: Tensor,
+    shares: Tensor,
     how: AttributesParams,
     generator: torch.Generator,
 ) -> AttributeStatistics:
-    """The sums over images that the estimators need, for attributes and pairs of them."""
+    """The sums over images that the estimators need, for attributes and pairs of them.
+
+    An attribute that is unknown of an image counts as its share, (A,), of the others.
+    """
     n_features = len(shards.attribute_names) + len(pairs)
     statistics = AttributeStatistics.empty(n_features, glow.config.n_dims)
     total = min(how.max_images, shards.count(split))
     with progress(f"attributes, {split}", total, "images") as advance:
         for levels, present in shards.batches(split, how.batch_size, how.max_images):
             faces = Faces.encode(glow, levels, present, shards.attribute_names, generator)
-            statistics.add(faces.latents.flatten(), with_pairs(present, pairs))
+            known = with_pairs(is_known(present), pairs)
+            features = with_pairs(filled(present, shares), pairs)
+            statistics.add(faces.latents.flatten(), features, known)
             advance(len(levels))
     return statistics
 
@@ -97,18 +104,18 @@ def table(
         seen.append(judge.sees(levels))
         has.append(present)
     score, present = torch.cat(scores), torch.cat(has)
-    positives = statistics.attributes.long()
-    share = present.double().mean(dim=0)
+    train = shards.attributes("train", how.max_images)
+    share = shares_of(present)
     return pd.DataFrame(
         {
             "attribute": shards.attribute_names,
-            "positives": positives,
-            "negatives": statistics.count - positives,
+            "positives": (train == 1).sum(dim=0),
+            "negatives": (train == 0).sum(dim=0),
             "norm": vectors.norm(dim=1),
-            "probe_accuracy": accuracy(score, thresholds, present),
+            "probe_accuracy": agreement(score > thresholds, present),
             "majority_share": torch.maximum(share, 1 - share),
             "probe_auroc": auroc(score, present),
-            "judge_accuracy": (torch.cat(seen) == present).double().mean(dim=0),
+            "judge_accuracy": agreement(torch.cat(seen), present),
         }
     )
 
@@ -120,11 +127,11 @@ def faces_without(
     how: AttributesParams,
     generator: torch.Generator,
 ) -> list[Faces]:
-    """Batches of the first test images without an attribute, judged_faces at most."""
+    """Batches of the first test images known to lack an attribute, judged_faces at most."""
     chosen: list[Faces] = []
     wanted = how.judged_faces
     for levels, present in shards.batches("test", how.batch_size):
-        rows = (~present[:, attribute]).nonzero()[:wanted, 0]
+        rows = (present[:, attribute] == 0).nonzero()[:wanted, 0]
         wanted -= len(rows)
         if len(rows):
             names = shards.attribute_names
@@ -190,15 +197,19 @@ def command(
     glow = load_model(model, data)
     device = next(glow.parameters()).device
     generator = torch.Generator(device).manual_seed(params.seed)
-    pairs = choose_pairs(data.attributes("train", how.max_images))
-    train, valid = (gather(glow, data, of, pairs, how, generator) for of in ("train", "valid"))
+    present = data.attributes("train", how.max_images)
+    pairs, shares = choose_pairs(present), shares_of(present)
+    train, valid = (
+        gather(glow, data, of, pairs, shares, how, generator) for of in ("train", "valid")
+    )
     statistics = train.of_first(len(data.attribute_names))
     found: dict[str, Tensor] = {name: statistics.vectors(name) for name in ESTIMATORS}
     vectors = found[how.estimator]
     by_name = dict(zip(data.attribute_names, vectors.float(), strict=True))
     vectors_file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(vectors_file, save({name: row.clone() for name, row in by_name.items()}))
-    fitted = Counterfactual.fit(train, valid, pairs, data.attribute_names)
+    exclusive = find_exclusive(present)
+    fitted = Counterfactual.fit(train, valid, pairs, exclusive, data.attribute_names)
     counterfactual = fitted.rounded()
     counterfactual_file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(counterfactual_file, counterfactual.to_bytes())

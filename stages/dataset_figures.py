@@ -26,6 +26,7 @@ def save_frequencies(
     file: Path,
     names: Sequence[str],
     positives: Mapping[str, Mapping[str, int]],
+    known: Mapping[str, Mapping[str, int]],
     counts: Mapping[str, int],
 ) -> None:
     """A bar per attribute or class and split: the share of images that have it.
@@ -34,6 +35,7 @@ def save_frequencies(
         file: PNG to write.
         names: of the attributes and classes.
         positives: by split, then by name.
+        known: likewise the images of which it is known.
         counts: images by split.
     """
     totals = {name: sum(of[name] for of in positives.values()) for name in names}
@@ -43,7 +45,7 @@ def save_frequencies(
     height = 0.8 / len(positives)
     for number, (split, of) in enumerate(positives.items()):
         places = np.arange(len(most)) + (number - (len(positives) - 1) / 2) * height
-        shares = [of[name] / max(1, counts[split]) for name in most]
+        shares = [of[name] / max(1, known[split][name]) for name in most]
         axes.barh(places, shares, height, label=f"{split}, {counts[split]} images")
     axes.set_yticks(range(len(most)), most)
     axes.invert_yaxis()
@@ -55,16 +57,15 @@ def save_frequencies(
     figure.savefig(file, metadata={"Software": None})
 
 
-def save_together(file: Path, names: Sequence[str], together: NDArray[np.int64]) -> None:
+def save_together(file: Path, names: Sequence[str], shares: NDArray[np.float64]) -> None:
     """Of the images with the attribute of a row, the share that has that of a column.
 
     Args:
         file: PNG to write.
         names: of the A attributes.
-        together: images that have both, (A, A).
+        shares: (A, A).
     """
     n = len(names)
-    shares = together / np.maximum(1, np.diag(together))[:, None]
     figure = Figure(figsize=(3.0 + 0.38 * n, 2.2 + 0.38 * n), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")

@@ -19,6 +19,8 @@ from stages.shards import DUPLICATES, FIGURES, SPLITS, ShardSet
 from stages.sources.source import Source
 from stages.unfinished import Made, Unfinished
 
+Counts = dict[str, Counter[str]]  # by split, then by attribute or class
+
 
 @dataclass(frozen=True)
 class Description:
@@ -56,11 +58,14 @@ class Description:
                 "add images or raise its share in data.split"
             )
         checksum = hashlib.sha256()
-        for split in splits.values():
-            checksum.update("".join(s["sha256"] for s in split["shards"].values()).encode())
+        for about in splits.values():
+            checksum.update("".join(s["sha256"] for s in about["shards"].values()).encode())
         names = (*self.source.attribute_names, *self.source.classes)
-        positives = {split: self._positives(split) for split in SPLITS}
-        count = sum(about["count"] for about in splits.values())
+        positives, known = self._by_split("positives"), self._by_split("known")
+        for split, about in splits.items():
+            unknown = {name: about["count"] - known[split][name] for name in names}
+            if any(unknown.values()):
+                about["unknown"] = {name: n for name, n in unknown.items() if n}
         skipped = {name: why for made in self.made.values() for name, why in made.skipped.items()}
         content = {
             "source": self.data.source,
@@ -68,9 +73,7 @@ class Description:
             "image_size": self.data.image_size,
             "channels": 3,
             "n_bits": self.data.n_bits,
-            "attributes": {
-                name: sum(of[name] for of in positives.values()) / count for name in names
-            },
+            "attributes": {name: _share(name, positives, known) for name in names},
             **({"classes": list(self.source.classes)} if self.source.classes else {}),
             "splits": splits,
             "skipped": dict(sorted(skipped.items())),
@@ -80,7 +83,7 @@ class Description:
         }
         for line in bad_images.report(skipped, total):
             say(line)
-        self._draw(ShardSet(self.into.shards, content), positives)
+        self._draw(ShardSet(self.into.shards, content), positives, known)
         return content
 
     def _split(self, split: str) -> dict[str, Any]:
@@ -92,11 +95,10 @@ class Description:
         }
         return {"count": sum(about.count for _, about in made), "shards": shards}
 
-    def _positives(self, split: str) -> Counter[str]:
-        counted: Counter[str] = Counter()
+    def _by_split(self, what: str) -> Counts:
+        counted: Counts = {split: Counter() for split in SPLITS}
         for shard in self.listing.shards:
-            if shard.split == split:
-                counted.update(self.made[shard.name].positives)
+            counted[shard.split].update(getattr(self.made[shard.name], what))
         return counted
 
     def _names(self) -> list[str]:
@@ -128,7 +130,7 @@ class Description:
                 )
         return counts
 
-    def _draw(self, shards: ShardSet, positives: dict[str, Counter[str]]) -> None:
+    def _draw(self, shards: ShardSet, positives: Counts, known: Counts) -> None:
         folder = self.into.shards / FIGURES
         folder.mkdir(exist_ok=True)
         for split in SPLITS:
@@ -136,12 +138,19 @@ class Description:
         if shards.attribute_names:
             counts = {split: shards.count(split) for split in SPLITS}
             names = shards.attribute_names
-            save_frequencies(folder / "frequencies.png", names, positives, counts)
+            save_frequencies(folder / "frequencies.png", names, positives, known, counts)
         attributes = self.source.attribute_names
         if len(attributes) > 1:
-            parts = [made.together for made in self.made.values() if made.count]
-            together = np.array(parts, np.int64).sum(axis=0)
-            save_together(folder / "together.png", attributes, together)
+            together = np.sum([made.together for made in self.made.values()], axis=0)
+            comparable = np.sum([made.comparable for made in self.made.values()], axis=0)
+            shares = together / np.maximum(1, comparable)
+            save_together(folder / "together.png", attributes, shares)
+
+
+def _share(name: str, positives: Counts, known: Counts) -> float | None:
+    """Of the images of which it is known whether they have it, the share that has it."""
+    of = sum(counted[name] for counted in known.values())
+    return sum(counted[name] for counted in positives.values()) / of if of else None
 
 
 def say(message: str) -> None:

@@ -32,7 +32,7 @@ SUCCESSES = (0.8, 0.9, 0.95)  # at which estimators are compared
 
 @dataclass(frozen=True)
 class Faces:
-    """Encoded images: dequantised (N, C, H, W), their attributes (N, A), classes and latents."""
+    """Encoded images: dequantised (N, C, H, W), marks (N, A), classes and latents."""
 
     x: Tensor
     present: Tensor

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glow.marks import has, is_known
 from stages.progress import progress
 from stages.random_images import random_images
 from stages.shards import ShardSet
@@ -60,9 +61,9 @@ class Judge(nn.Module):
 def train_judge(shards: ShardSet, steps: int, seed: int, device: torch.device) -> Judge:
     """A judge of all attributes, trained on random images of the training split.
 
-    The loss is the sum of the binary cross-entropies; AdamW, whose rate rises and falls in one
-    cycle. Images are read as they are needed, so memory does not grow with their number. Where
-    there are no attributes there is nothing to learn.
+    The loss is the sum of the binary cross-entropies of what is known; AdamW, whose rate rises
+    and falls in one cycle. Images are read as they are needed, so memory does not grow with their
+    number. Where there are no attributes there is nothing to learn.
 
     Args:
         shards: of images and attributes.
@@ -84,7 +85,8 @@ def train_judge(shards: ShardSet, steps: int, seed: int, device: torch.device) -
             strength = NOISE * torch.rand(len(levels), 1, 1, 1, generator=generator)
             noise = strength * torch.randn(levels.shape, generator=generator)
             logits = judge(levels.to(device), noise.to(device))
-            loss = F.binary_cross_entropy_with_logits(logits, present.float().to(device))
+            wanted, weight = has(present).float(), is_known(present).float()
+            loss = F.binary_cross_entropy_with_logits(logits, wanted.to(device), weight.to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

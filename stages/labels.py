@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from glow.marks import has, is_known
 from stages.errors import InputError
 
 
@@ -27,10 +27,11 @@ def labels_of(classes: Sequence[str], names: Sequence[str], present: Tensor) -> 
     Args:
         classes: of the model.
         names: of the attributes.
-        present: whether images have them, (N, A), bool.
+        present: whether images have them, (N, A), as `glow/marks.py` has them.
 
     Raises:
-        InputError: a class is no attribute of the data set, or images have none or several.
+        InputError: a class is no attribute of the data set, or images have none or several, or
+            it is not known of them.
     """
     if not classes:
         return None
@@ -42,14 +43,20 @@ def labels_of(classes: Sequence[str], names: Sequence[str], present: Tensor) -> 
             f"model.conditional names {', '.join(unknown)}, expected attributes of the data set; "
             f"there are: {there}"
         )
-    columns = present[:, [list(names).index(name) for name in wanted]].long()
+    columns = present[:, [list(names).index(name) for name in wanted]]
     if len(wanted) < len(classes):
-        return columns[:, 0]
-    counts = columns.sum(dim=1)
+        n_unknown = int((~is_known(columns)).sum())
+        if n_unknown:
+            raise InputError(
+                f"{wanted[0]} is not known of {n_unknown} of {len(columns)} images, expected it "
+                "of all, as model.conditional names it; complete it, or leave these images out"
+            )
+        return columns[:, 0].long()
+    counts = has(columns).sum(dim=1)
     if bool((counts != 1).any()):
         wrong = int((counts != 1).sum())
         raise InputError(
             f"{wrong} of {len(counts)} images have none or several of {', '.join(wanted)}, "
             "expected exactly one, as model.conditional lists classes"
         )
-    return torch.argmax(columns, dim=1)
+    return has(columns).long().argmax(dim=1)

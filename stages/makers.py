@@ -66,9 +66,9 @@ def make_shards(
                 advance(read - shown)
                 shown = read
 
-        classes = source.classes
+        names = source.attribute_names, source.classes
         orders = (
-            Order(source, classes, data.n_bits, stop_at_bad, shard, listing.members(shard), into)
+            Order(source, *names, data.n_bits, stop_at_bad, shard, listing.members(shard), into)
             for shard in missing
         )
         survived = _survived(orders, processes(total), watch, total, data.max_bad)

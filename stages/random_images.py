@@ -13,7 +13,7 @@ from stages.shards import ShardSet
 def random_images(
     shards: ShardSet, steps: int, size: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Levels and attributes of random images, each image once before any comes again.
+    """Levels and marks (n, A) of random images, each image once before any comes again.
 
     Args:
         shards: whose training split.

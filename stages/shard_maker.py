@@ -1,16 +1,17 @@
 """One shard, made in one process: read, quantise, write, remember."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glow import to_levels
 from glow.apps.pictures import UnreadableImage
+from glow.marks import UNKNOWN
 from stages.errors import InputError
 from stages.listing import PlannedShard
 from stages.looks import LOOK, looks
@@ -27,7 +28,8 @@ class Order:
 
     Attributes:
         source: reads its images.
-        classes: of the source, which to ask in each process would list all of it there again.
+        attributes: of the source, which to ask in each process would list all of it there again.
+        classes: likewise.
         n_bits: of the levels.
         stop_at_bad: whether an image that cannot be read stops it.
         shard: which one.
@@ -37,6 +39,7 @@ class Order:
     """
 
     source: Source
+    attributes: tuple[str, ...]
     classes: tuple[str, ...]
     n_bits: int
     stop_at_bad: bool
@@ -56,7 +59,7 @@ def make_shard(order: Order) -> None:
     file = order.into.file(order.shard)
     file.parent.mkdir(exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    seen = _Seen(order.n_bits, order.classes)
+    seen = _Seen(order.n_bits, order.attributes, order.classes)
     try:
         about = write_shard(partial, _records(order, seen))
         size = _on_disk(partial) if about["count"] else 0
@@ -64,8 +67,7 @@ def make_shard(order: Order) -> None:
             partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
-    positives, together = dict(seen.positives), seen.together()
-    made = Made(**about, size=size, skipped=seen.skipped, positives=positives, together=together)
+    made = Made(**about, size=size, skipped=seen.skipped, **seen.counted())
     order.into.keep(order.shard, made, seen.looks())
 
 
@@ -79,26 +81,36 @@ class _Seen:
     """What is learnt of the images of a shard."""
 
     n_bits: int
+    attributes: tuple[str, ...]
     classes: tuple[str, ...]
     skipped: dict[str, str] = field(default_factory=dict)
-    positives: Counter[str] = field(default_factory=Counter)
-    _present: list[list[bool]] = field(default_factory=list)
+    _labels: list[int] = field(default_factory=list)
+    _marks: list[list[int]] = field(default_factory=list)
     _looks: list[NDArray[np.void]] = field(default_factory=list)
     _next: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
-        self.positives.update(name for name, present in record.attributes.items() if present)
         if record.label is not None:
-            self.positives[self.classes[record.label]] += 1
-        self._present.append(list(record.attributes.values()))
+            self._labels.append(record.label)
+        self._marks.append([record.attributes.get(name, UNKNOWN) for name in self.attributes])
         self._next.append(record.levels)
         if len(self._next) * record.levels.nbytes >= LOOK_BYTES:
             self._look()
 
-    def together(self) -> list[list[int]]:
-        present = np.array(self._present, np.int64)
-        counts: list[list[int]] = (present.T @ present).tolist() if present.size else []
-        return counts
+    def counted(self) -> dict[str, Any]:
+        """The counts of `Made`, but for that of images."""
+        marks = np.array(self._marks, np.int64).reshape(len(self._marks), len(self.attributes))
+        has, is_known = (marks > 0).astype(np.int64), (marks > UNKNOWN).astype(np.int64)
+        of_classes = np.bincount(self._labels, minlength=len(self.classes)).tolist()
+        names = (*self.attributes, *self.classes)
+        positives = has.sum(axis=0).tolist() + of_classes
+        known = is_known.sum(axis=0).tolist() + [len(self._labels)] * len(self.classes)
+        return {
+            "positives": dict(zip(names, positives, strict=True)),
+            "known": dict(zip(names, known, strict=True)),
+            "together": (has.T @ has).tolist(),
+            "comparable": (has.T @ is_known).tolist(),
+        }
 
     def looks(self) -> NDArray[np.void]:
         self._look()

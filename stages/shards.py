@@ -1,7 +1,7 @@
 """WebDataset shards of quantised images: written by preprocess, read by everything else.
 
 A sample is `<number>.levels.bin`, the raw uint8 levels (H, W, C) of one image, and
-`<number>.meta.json`, its name, its attributes, and its class where the source has classes.
+`<number>.meta.json`, its name, its attributes as far as they are known, and its class if known.
 `dataset.json` beside the splits says how many there are and of what shape, so that a shard that
 lost its end is noticed.
 """
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from glow.marks import UNKNOWN
 from stages.ahead import Ahead
 from stages.errors import InputError
 from stages.local_shard import LocalShard
@@ -127,12 +128,12 @@ class ShardSet:
 
     @property
     def attribute_names(self) -> list[str]:
-        """Attributes that every image has; each class is one, after all others."""
+        """Attributes; each class is one, after all others."""
         return list(self.manifest["attributes"])
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes, of which every image has one; often none."""
+        """Names of the classes, of which an image has one or none; often there are none."""
         return list(self.manifest.get("classes", []))
 
     @property
@@ -200,14 +201,15 @@ class ShardSet:
         """A split or its first images, on `device`.
 
         Returns:
-            levels (N, C, H, W) uint8, and attributes (N, A) bool, these always on the CPU.
+            levels (N, C, H, W) uint8, and attributes (N, A) int8, as `glow/marks.py` has them,
+            these always on the CPU.
 
         Raises:
             InputError: a shard is missing, damaged, or has lost images.
         """
         count, side = self._up_to(split, limit), self.image_size
         levels = torch.empty(count, 3, side, side, dtype=torch.uint8, device=device)
-        present = torch.zeros(count, len(self.attribute_names), dtype=torch.bool)
+        present = torch.zeros(count, len(self.attribute_names), dtype=torch.int8)
         for start, shard, taken in self._shards(split, count):
             read = np.empty((taken, side, side, 3), np.uint8)
             for index in range(taken):
@@ -231,22 +233,23 @@ class ShardSet:
                 yield torch.from_numpy(read).permute(0, 3, 1, 2), self._attributes(shard, chosen)
 
     def attributes(self, split: str, limit: int | None = None) -> Tensor:
-        """Which attributes images of a split have, (N, A) bool; all or as `load` takes."""
+        """Which attributes images of a split have, (N, A) int8; all or as `load` takes."""
         parts = self._shards(split, self._up_to(split, limit))
         rows = [self._attributes(shard, range(taken)) for _, shard, taken in parts]
-        return torch.cat([torch.zeros(0, len(self.attribute_names), dtype=torch.bool), *rows])
+        return torch.cat([torch.zeros(0, len(self.attribute_names), dtype=torch.int8), *rows])
 
     def _attributes(self, shard: ShardFile, images: range) -> Tensor:
         names = self.attribute_names
+        present = torch.full((len(images), len(names)), UNKNOWN, dtype=torch.int8)
         if not names:
-            return torch.zeros(len(images), 0, dtype=torch.bool)
-        present = torch.zeros(len(images), len(names), dtype=torch.bool)
+            return present
         n_others = len(names) - len(self.classes)
         for row, meta in enumerate(map(shard.meta, images)):
-            has = [meta.attributes[name] for name in names[:n_others]]
-            present[row, :n_others] = torch.tensor(has, dtype=torch.bool)
+            has = [meta.attributes.get(name, UNKNOWN) for name in names[:n_others]]
+            present[row, :n_others] = torch.tensor(has, dtype=torch.int8)
             if meta.label is not None:
-                present[row, n_others + meta.label] = True
+                present[row, n_others:] = 0
+                present[row, n_others + meta.label] = 1
         return present
 
     def _up_to(self, split: str, limit: int | None) -> int:
@@ -279,8 +282,9 @@ class ShardSet:
                     found += 1
                     pixels = torch.from_numpy(raw.reshape(shape)).permute(2, 0, 1)
                     attributes = meta["attributes"]
-                    for number, name in enumerate(self.classes):
-                        attributes[name] = number == meta["class"]
+                    if "class" in meta:
+                        of = enumerate(self.classes)
+                        attributes |= {name: number == meta["class"] for number, name in of}
                     yield Sample(meta["name"], pixels, attributes)
         except (tarfile.TarError, ValueError, KeyError, EOFError) as error:
             raise shard.wrong(f"is damaged ({error})") from None

@@ -31,7 +31,9 @@ class Made:
         size: of the file, in bytes.
         skipped: images that could not be read, and why.
         positives: by attribute or class, the images that have it.
+        known: by attribute or class, the images of which it is known whether they have it.
         together: by attribute and attribute, the images that have both.
+        comparable: likewise those that have the first, of which the second is known.
     """
 
     count: int
@@ -39,7 +41,9 @@ class Made:
     size: int
     skipped: dict[str, str]
     positives: dict[str, int]
+    known: dict[str, int]
     together: list[list[int]]
+    comparable: list[list[int]]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from stages.sources.source import Entry, RawImage
 from stages.sources.split_names import splits_by_name
 
 ROWS = 16  # decoded at a time
-Cells = tuple[bytes | None, int | None, dict[str, bool]]  # image, label, flags
+Cells = tuple[bytes | None, int | None, dict[str, bool | None]]  # image, label, flags
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class ParquetSource:
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
-        """The columns of booleans, of which no image lacks one."""
+        """The columns of booleans; where one is null, it is not known of that image."""
         return _listing(self._root).facts.names()
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names in the schema, else class_0, class_1, ..., where every image has a label."""
+        """The names in the schema, else class_0, class_1, ..., where some image has a label."""
         listing = _listing(self._root)
         return class_names(listing.classes, listing.facts, f"{self._root}")
 
@@ -55,7 +55,7 @@ class ParquetSource:
         _listing.cache_clear()
         listing, classes = _listing(self._root), self.classes
         labels = listing.facts.labels if classes else [None] * len(listing.found)
-        known = zip(listing.found, listing.facts.common(), labels, strict=True)
+        known = zip(listing.found, listing.facts.attributes(), labels, strict=True)
         return [
             Entry(f"{file}/{row:07d}", listing.splits[file], attributes, label, spot)
             for (file, row, spot), attributes, label in known
@@ -100,7 +100,7 @@ def _listing(root: Location) -> Listing:
                 )
             image, label, flags = cells
             found.append((file, row, scratch.add(image) if image is not None else None))
-            facts.add(flags, label if label is not None and label >= 0 else None)
+            facts.add(flags, (), label if label is not None and label >= 0 else None)
     if first is None:
         raise InputError(f"{root}: expected rows with images, came none; put them there")
     scratch.finish()
@@ -136,11 +136,11 @@ def _rows(file: Location) -> Iterator[tuple[Columns, int, Cells]]:
 
 
 def _cells(columns: Columns, batch: pa.RecordBatch) -> Iterator[Cells]:
-    """Image, label and flags of each row; what is null in a row is none of its flags."""
+    """Image, label and flags of each row."""
     images = batch.column(columns.image).to_pylist()
     labels = batch.column(columns.label).to_pylist() if columns.label else [None] * len(images)
     flags = [batch.column(name).to_pylist() for name in columns.attributes]
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         values = zip(columns.attributes, (column[row] for column in flags), strict=True)
         data = image["bytes"] if columns.nested and image is not None else image
-        yield data, label, {name: value for name, value in values if value is not None}
+        yield data, label, dict(values)

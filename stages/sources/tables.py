@@ -3,12 +3,19 @@
 import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import TypeVar
+from unicodedata import normalize
 
 from stages.errors import InputError
 from stages.sources.files import Location
 
-VALUES = {"0": False, "-1": False, "1": True}
+VALUES = {
+    **{"0": False, "-1": False, "1": True},
+    **{"0.0": False, "-1.0": False, "1.0": True, "false": False, "true": True},  # as pandas writes
+}
+UNKNOWN = {"", "nan", "na", "<na>", "none", "null"}
+INDEX = {"", "Unnamed: 0"}  # headers of the numbers that pandas puts before the rows
 SPLIT_NAMES = {
     **{split: split for split in ("train", "valid", "test")},
     **{"0": "train", "1": "valid", "2": "test"},  # CelebA's numbers
@@ -25,10 +32,11 @@ def read_attribute_names(file: Location) -> tuple[str, ...]:
 
 
 def read_attributes(file: Location) -> dict[str, dict[str, bool]]:
-    """Reads a CSV (file name, then 0/1 or -1/1), or list_attr_celeba.txt as it is.
+    """Reads a CSV (file name, then 0/1, -1/1 or False/True), or list_attr_celeba.txt as it is.
 
     Returns:
-        The attributes by the file name of the image, as the table writes it.
+        The attributes by the file name of the image, as the table writes it; where a field is
+        empty, the image has no such key.
 
     Raises:
         InputError: what is wrong in which line.
@@ -36,13 +44,22 @@ def read_attributes(file: Location) -> dict[str, dict[str, bool]]:
     names, rows = _attribute_table(file)
     table: dict[str, dict[str, bool]] = {}
     for line, (image, *cells) in _checked(file, rows, 1 + len(names)):
+        known = table.setdefault(image, {})
         for name, cell in zip(names, cells, strict=True):
-            if cell not in VALUES:
+            value = cell.lower()
+            if value in VALUES:
+                known[name] = VALUES[value]
+            elif value not in UNKNOWN:
                 raise InputError(
-                    f"{file} line {line}, column {name}: expected 0, 1 or -1, came {cell!r}; "
-                    "correct it"
+                    f"{file} line {line}, column {name}: expected 0, 1 or -1, False or True, or "
+                    f"nothing, came {cell!r}; correct it"
                 )
-        table[image] = {name: VALUES[cell] for name, cell in zip(names, cells, strict=True)}
+    never = [name for name in names if not any(name in known for known in table.values())]
+    if never:
+        raise InputError(
+            f"{file}, column {never[0]}: expected a value for some image, came none; fill in the "
+            "column or delete it"
+        )
     return table
 
 
@@ -57,7 +74,7 @@ def read_splits(file: Location) -> dict[str, str]:
     """
     lines = _lines(file)
     if "," in lines[0]:
-        rows = _csv(file, lines)
+        rows = _without_numbers(_csv(file, lines))
         _, header = next(rows)
         if len(header) != 2 or header[1] in SPLIT_NAMES:
             raise InputError(
@@ -97,19 +114,30 @@ def read_columns(file: Location, key: str, value: str) -> dict[str, str]:
 def match_rows(file: Location, table: Mapping[str, T], images: Sequence[str]) -> dict[str, T]:
     """Finds the row of every image, by its path in the folder or by its base name.
 
+    Some systems write an accented letter as one character, others as two: names that differ in
+    that alone are the same, unless the table has both.
+
     Raises:
         InputError: a row without an image, an image without a row, a base name that two have.
     """
-    bases = {image: image.rpartition("/")[2] for image in images}
-    rows = {image: image if image in table else base for image, base in bases.items()}
+    by_form = {normalize("NFC", row): row for row in table}
+    rows: dict[str, str | None] = {}
+    names: set[str] = set()
+    for image in images:
+        spellings = [image, image.rpartition("/")[2]]
+        forms = [normalize("NFC", name) for name in spellings]
+        found = [name for name in spellings if name in table]
+        found += [by_form[form] for form in forms if form in by_form]
+        rows[image] = found[0] if found else None
+        names.update(forms)
     _refuse(
         f"{file}: expected only images of the folder, came rows without an image:",
-        list(table.keys() - set(images) - set(bases.values())),
+        [row for form, row in by_form.items() if form not in names],
         "add the images or delete the rows",
     )
     _refuse(
         f"{file}: expected a row for every image, came images without a row:",
-        [image for image, row in rows.items() if row not in table],
+        [image for image, row in rows.items() if row is None],
         "add the rows or remove the images",
     )
     uses = Counter(rows.values())
@@ -118,7 +146,7 @@ def match_rows(file: Location, table: Mapping[str, T], images: Sequence[str]) ->
         [image for image, row in rows.items() if uses[row] > 1],
         "write their paths into the table",
     )
-    return {image: table[row] for image, row in rows.items()}
+    return {image: table[row] for image, row in rows.items() if row is not None}
 
 
 def _refuse(trouble: str, names: list[str], remedy: str) -> None:
@@ -138,7 +166,7 @@ def _attribute_table(file: Location) -> tuple[tuple[str, ...], Rows]:
             )
         number, names, rows = 2, lines[1].split(), _whitespace(lines[2:], first=3)
     else:
-        rows = _csv(file, lines)
+        rows = _without_numbers(_csv(file, lines))
         number, (_, *names) = next(rows)
     where = f"{file} line {number}"
     if not names or set(names) & VALUES.keys():
@@ -188,6 +216,14 @@ def _csv(file: Location, lines: list[str]) -> Rows:
             f"{file} line {reader.line_num}: expected CSV, came a line that is not ({error}); "
             "correct it"
         ) from None
+
+
+def _without_numbers(rows: Rows) -> Rows:
+    """Rows without the column in which pandas numbers them, if they have it."""
+    first = list(islice(rows, 2))
+    numbered = len(first) == 2 and first[0][1][0] in INDEX and first[1][1][0].isdecimal()
+    for line, cells in chain(first, rows):
+        yield line, cells[1:] if numbered else cells
 
 
 def _whitespace(lines: list[str], first: int) -> Rows:

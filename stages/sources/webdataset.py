@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from glow.apps.pictures import SUFFIXES
 from stages.errors import InputError
@@ -45,12 +45,12 @@ class WebdatasetSource:
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
-        """What the .json of every image has as true or false, or as 0 or 1."""
+        """What the .json of each image that has it has as true or false, as 0 or 1, or as null."""
         return _listing(self._root).facts.names()
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The lines of classes.txt, else class_0, class_1, ..., where every image has a .cls."""
+        """The lines of classes.txt, else class_0, class_1, ..., where some image has a .cls."""
         return class_names(_names(self._root), _listing(self._root).facts, f"{self._root}")
 
     def entries(self) -> list[Entry]:
@@ -58,7 +58,7 @@ class WebdatasetSource:
         _listing.cache_clear()
         found, splits, facts = _listing(self._root)
         labels = facts.labels if self.classes else [None] * len(found)
-        known = zip(found, facts.common(), labels, strict=True)
+        known = zip(found, facts.attributes(), labels, strict=True)
         return [
             Entry(f"{shard}/{key}", splits[shard], attributes, label, (shard, *image[:2]))
             for (shard, key, image), attributes, label in known
@@ -91,7 +91,7 @@ def _listing(root: Location) -> Listing:
                 )
             if images:
                 found.append((shard, key, sample[images[0]]))
-                facts.add(_attributes(where, sample), _label(where, sample))
+                facts.add(*_flags(_content(where, sample)), _label(where, sample))
     if not found:
         raise InputError(f"{root}: expected images in the shards, came none; put them there")
     return Listing(found, splits, facts)
@@ -107,7 +107,8 @@ def _shards(root: Location) -> list[str]:
     return shards
 
 
-def _attributes(where: str, sample: Sample) -> dict[str, bool]:
+def _content(where: str, sample: Sample) -> dict[str, Any]:
+    """What the .json says of the image."""
     if ".json" not in sample:
         return {}
     try:
@@ -116,20 +117,32 @@ def _attributes(where: str, sample: Sample) -> dict[str, bool]:
         raise InputError(f"{where}.json: expected JSON, came something else; correct it") from None
     if isinstance(content, dict) and isinstance(content.get("attributes"), dict):
         content = content["attributes"]
-    if not isinstance(content, dict):
-        return {}
-    # 1 == True and 1.0 == 1, but a measured 1.0 is no attribute
-    flags = {name: value for name, value in content.items() if isinstance(value, int)}
-    return {name: bool(value) for name, value in flags.items() if value in (0, 1)}
+    return content if isinstance(content, dict) else {}
+
+
+def _flags(content: dict[str, Any]) -> tuple[dict[str, bool | None], list[str]]:
+    """What is true, false, 0, 1, or not known; and the names of all else."""
+    flags: dict[str, bool | None] = {}
+    others = []
+    for name, value in content.items():
+        if value is None or value != value:  # null, or NaN as pandas writes it
+            flags[name] = None
+        elif isinstance(value, int) and value in (0, 1):  # a measured 1.0 is no attribute
+            flags[name] = bool(value)
+        else:
+            others.append(name)
+    return flags, others
 
 
 def _label(where: str, sample: Sample) -> int | None:
+    """The number in the .cls; a negative one says that there is none."""
     if ".cls" not in sample:
         return None
     text = sample[".cls"].text.decode("ascii", "replace").strip()
-    if not text.isdecimal() or len(text) > 6:
+    if not text.removeprefix("-").isdecimal() or len(text) > 6:
         raise InputError(f"{where}.cls: expected a number, came {text[:20]!r}; correct it")
-    return int(text)
+    number = int(text)
+    return number if number >= 0 else None
 
 
 def _names(root: Location) -> list[str]:

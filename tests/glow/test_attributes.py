@@ -8,7 +8,8 @@ from torch import Tensor
 
 from glow import Latents
 from glow.attributes import AttributeStatistics, edit
-from glow.counterfactual import Counterfactual, choose_pairs, with_pairs
+from glow.counterfactual import Counterfactual, choose_pairs, find_exclusive, with_pairs
+from glow.marks import UNKNOWN, filled, is_known, shares_of
 
 N, A, D = 4000, 4, 6
 
@@ -93,13 +94,13 @@ def test_sums_of_the_first_attributes_are_those_without_the_pairs() -> None:
 
 
 def test_exclusive_are_those_that_never_come_together_though_both_are_frequent() -> None:
-    present, _, z = images(N, 0)
+    present, _, _ = images(N, 0)
     expected = torch.zeros(A, A).bool()
     expected[2, 3] = expected[3, 2] = True
-    assert torch.equal(sums(present, z, choose_pairs(present)).of_first(A).exclusive(), expected)
+    assert torch.equal(find_exclusive(present), expected)
     present[:] = False
     present[:30, 0], present[30:60, 1] = True, True
-    assert not sums(present, z, torch.zeros(0, 2).long()).exclusive().any()
+    assert not find_exclusive(present).any()
 
 
 def test_pairs_that_never_come_together_are_left_out() -> None:
@@ -111,7 +112,8 @@ def test_a_counterfactual_depends_on_what_the_image_has() -> None:
     present, law, z = images(N, 0)
     other, _, valid = images(1000, 1)
     pairs = choose_pairs(present)
-    found = Counterfactual.fit(sums(present, z, pairs), sums(other, valid, pairs), pairs, "abcd")
+    train, held_out = sums(present, z, pairs), sums(other, valid, pairs)
+    found = Counterfactual.fit(train, held_out, pairs, find_exclusive(present), "abcd")
     faces = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]).bool()
     expected = torch.stack([law[2], law[2] + law[A], law[2] - law[3]])
     assert (found.directions(faces, 2) - expected).abs().max() < 0.25
@@ -120,11 +122,38 @@ def test_a_counterfactual_depends_on_what_the_image_has() -> None:
     assert found.wanted(faces, 2)[2].tolist() == [False, False, True, False]
 
 
+def test_an_unknown_attribute_says_nothing_of_the_latents() -> None:
+    present, law, z = images(N, 0)
+    unknown = torch.rand(N, A, generator=torch.Generator().manual_seed(1)) < 0.3
+    marks = present.to(torch.int8).masked_fill(unknown, UNKNOWN)
+    pairs = choose_pairs(marks)
+    features = with_pairs(filled(marks, shares_of(marks)), pairs)
+    found = AttributeStatistics.empty(A + len(pairs), D)
+    found.add(z, features, with_pairs(is_known(marks), pairs))
+    difference = found.of_first(A).vectors("difference")
+    for attribute in range(A):
+        of = marks[:, attribute]
+        expected = z[of == 1].mean(dim=0) - z[of == 0].mean(dim=0)
+        assert torch.allclose(difference[attribute], expected)
+    assert torch.equal(find_exclusive(marks), find_exclusive(present))
+    weights, thresholds = found.of_first(A).probe()
+    right = ((z @ weights.T > thresholds) == present).double().mean(dim=0)
+    assert (right > 0.7).all()  # 0 and 1 come together: some of one is taken for the other
+    assert (right[2:] > 0.95).all()
+    fitted = Counterfactual.fit(found, found, pairs, find_exclusive(marks), "abcd")
+    faces = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [UNKNOWN, 0, 0, 0]], dtype=torch.int8)
+    without, with_a, between = fitted.directions(faces, 2)
+    assert torch.cosine_similarity(without, law[2], dim=0) > 0.95
+    assert torch.cosine_similarity(with_a, law[2] + law[A], dim=0) > 0.95
+    share = shares_of(marks)[0]
+    assert torch.allclose(between, share * with_a + (1 - share) * without)
+
+
 def test_a_counterfactual_is_the_same_when_it_is_loaded(tmp_path: Path) -> None:
     present, _, z = images(500, 0)
     pairs = choose_pairs(present)
     train = sums(present, z, pairs)
-    fitted = Counterfactual.fit(train, train, pairs, "abcd")
+    fitted = Counterfactual.fit(train, train, pairs, find_exclusive(present), "abcd")
     found = fitted.rounded()
     assert torch.allclose(found.effects, fitted.effects, rtol=1e-3, atol=1e-7)
     (tmp_path / "file").write_bytes(found.to_bytes())
@@ -153,7 +182,7 @@ def test_no_validation_images_and_no_pairs_are_a_regression() -> None:
     pairs = torch.zeros(0, 2).long()
     train = sums(present, z, pairs)
     empty = AttributeStatistics.empty(A, D)
-    found = Counterfactual.fit(train, empty, pairs, "abcd")
+    found = Counterfactual.fit(train, empty, pairs, find_exclusive(present), "abcd")
     nothing = torch.zeros(1, A).bool()
     expected = train.vectors("regression")[0]
     assert torch.allclose(found.directions(nothing, 0)[0], expected, atol=1e-9)

@@ -10,16 +10,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
 from tiny import ROOT, SMALL, tiny
 from torch import Tensor
 
-from glow import Glow, GlowConfig, load_glow, save_glow
+from glow import Glow, GlowConfig, load_glow, save_glow, to_pixels
 from glow.counterfactual import Counterfactual
 from glow.guide import Guide
+from glow.marks import UNKNOWN
 from stages.edits import Directions, Faces, at_success, equal_success, judge_edits
 from stages.judge import Judge, train_judge
-from stages.probe import auroc
+from stages.outputs import write_json
+from stages.preprocess import preprocess
+from stages.probe import agreement, auroc
 from stages.shards import ShardSet
 
 FEW = {"judge_steps": 5, "guide_steps": 5, "judged_faces": 4, "n_faces": 2}
@@ -98,6 +103,14 @@ def test_auroc_counts_ties_half() -> None:
     found = auroc(scores, has)
     assert found[:2].tolist() == [1.0, 0.5]
     assert math.isnan(found[2])
+
+
+def test_images_of_which_it_is_unknown_measure_nothing() -> None:
+    scores = torch.tensor([[0.0], [9.0], [1.0], [-9.0]])
+    marks = torch.tensor([[0], [UNKNOWN], [1], [UNKNOWN]], dtype=torch.int8)
+    assert auroc(scores, marks).tolist() == [1.0]
+    assert agreement(scores > 0.5, marks).tolist() == [1.0]
+    assert math.isnan(agreement(scores > 0.5, torch.full_like(marks, UNKNOWN)))
 
 
 def test_a_judge_learns_and_is_the_same_for_a_seed(shards: ShardSet) -> None:
@@ -181,6 +194,50 @@ def test_images_without_attributes_have_tables_without_rows(
         "figures/edits.csv",
     }
     assert len(pd.read_csv(tmp_path / "out/figures/edits.csv")) == 0
+
+
+@pytest.fixture
+def partly_known(tmp_path: Path, shards: ShardSet) -> Path:
+    """The same images, of a third of which it is unknown whether they smile."""
+    folder = tmp_path / "images"
+    rows = ["name,Smiling,Beard"]
+    for split in ("train", "valid", "test"):
+        for number, sample in enumerate(shards.samples(split)):
+            name = f"{split}-{number:03d}.png"
+            pixels = to_pixels(sample.levels, shards.n_bits).permute(1, 2, 0).numpy()
+            (folder / split).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / split / name)
+            smiling = sample.attributes["Smiling"] if number % 3 else ""
+            rows.append(f"{name},{smiling},{sample.attributes['Beard']}")
+    (folder / "t.csv").write_text("\n".join(rows))
+    changes = {"data.source": "folder", "data.folder.path": str(folder)}
+    params = tiny(**SMALL | changes, **{"data.folder.attributes": "t.csv"})
+    content = preprocess(params.data, 0, tmp_path / "data")
+    write_json(tmp_path / "data" / "dataset.json", content)
+    return tmp_path / "data"
+
+
+def test_what_is_known_of_some_images_is_learnt_from_these(
+    tmp_path: Path, partly_known: Path, trained: Path
+) -> None:
+    data = ShardSet.open(partly_known)
+    smiling, beard = torch.cat([data.attributes(split) for split in data.manifest["splits"]]).T
+    assert sorted(smiling.unique().tolist()) == [UNKNOWN, 0, 1]
+    assert sorted(beard.unique().tolist()) == [0, 1]
+    share = (smiling == 1).sum() / (smiling != UNKNOWN).sum()
+    assert data.manifest["attributes"]["Smiling"] == pytest.approx(share.item())
+    unknown = sum(of["unknown"]["Smiling"] for of in data.manifest["splits"].values())
+    assert unknown == (smiling == UNKNOWN).sum()
+    for sample in data.samples("train"):
+        assert {"Beard"} <= sample.attributes.keys() <= {"Smiling", "Beard"}
+    found = stage(tmp_path / "at", partly_known, trained, tmp_path / "out")
+    assert "figures/Smiling.png" in found
+    table = pd.read_csv(tmp_path / "out/table.csv").set_index("attribute")
+    of = data.attributes("train")[:, 0]
+    assert table.loc["Smiling", "positives"] == (of == 1).sum()
+    assert table.loc["Smiling", "negatives"] == (of == 0).sum()
+    assert table["probe_auroc"].between(0, 1).all()
+    assert len(load_file(tmp_path / "out/vectors.safetensors")) == 2
 
 
 def test_a_model_with_classes_edits_within_them(tmp_path: Path, shards: ShardSet) -> None:

@@ -3,7 +3,8 @@
 import pickle
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -224,14 +225,65 @@ def test_attributes_and_splits_meet_their_images(tmp_path: Path, text: str) -> N
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        ",name,Smiling,Hat\n0,a.png,True,False\n7,b.png,,True\n",
+        "Unnamed: 0,name,Smiling,Hat\n0,a.png,TRUE,0\n7,b.png,NaN,1\n",
+        ",Smiling,Hat\na.png,1.0,0.0\nb.png,<NA>,1.0\n",
+    ],
+)
+def test_tables_as_pandas_writes_them(tmp_path: Path, text: str) -> None:
+    save(tmp_path / "a.png"), save(tmp_path / "b.png")
+    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "s.csv").write_text(",name,split\n0,a.png,train\n1,b.png,test\n")
+    images = source(tmp_path, attributes="t.csv", splits="s.csv")
+    assert images.attribute_names == ("Smiling", "Hat")
+    first, second = images.entries()
+    assert first.attributes == {"Smiling": True, "Hat": False}
+    assert second.attributes == {"Hat": True}
+    assert (first.split, second.split) == ("train", "test")
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_match_however_their_accents_are_encoded(
+    tmp_path: Path, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+) -> None:
+    here, there = (normalize(form, "Zo\u00eb.png") for form in forms)
+    save(tmp_path / "in" / here), save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text(f"{HEADER}{there},1,0\na.png,0,0\n", encoding="utf-8")
+    entries = source(tmp_path, attributes="t.csv").entries()
+    assert [(entry.name, entry.attributes["Smiling"]) for entry in entries] == [
+        ("a.png", False),
+        (f"in/{here}", True),
+    ]
+
+
+def test_a_table_may_have_both_encodings_of_a_name(tmp_path: Path) -> None:
+    names = [normalize(form, "Zo\u00eb.png") for form in ("NFD", "NFC")]
+    rows = "".join(f"{name},{number},0\n" for number, name in enumerate(names))
+    (tmp_path / "t.csv").write_text(HEADER + rows, encoding="utf-8")
+    for name in names:
+        save(tmp_path / name)
+    entries = source(tmp_path, attributes="t.csv").entries()
+    assert {entry.name: entry.attributes["Smiling"] for entry in entries} == {
+        names[0]: False,
+        names[1]: True,
+    }
+
+
+@pytest.mark.parametrize(
     ("text", "line"),
     [
         ("", "came no row"),
         ("name,S,S\na.png,1,1\n", "line 1: .* came 'S' twice"),
         ("name,S,\na.png,1,1\n", "line 1: .* empty one in column 3"),
+        (
+            HEADER + "a.png,1,\nb.png,0,\n",
+            "column Hat: expected a value for some image, came none",
+        ),
         ("a.png,1,0\nb.png,0,0\n", "line 1: expected a header"),
         ("name;S\na.png;1\n", "line 1: expected a header"),
-        (HEADER + "a.png,1,0\nb.png,1,2\n", "line 3, column Hat: expected 0, 1 or -1, came '2'"),
+        (HEADER + "a.png,1,0\nb.png,1,2\n", "line 3, column Hat: expected 0, 1 .* came '2'"),
         (HEADER + "a.png,1\n", "line 2: expected 3 columns, came 2"),
         (HEADER + "a.png,1,1\na.png,1,1\n", "line 3: .* 'a.png' again after line 2"),
         (HEADER + "a.png,1,1\n", r"images without a row: 1 \(b/b.png\); add"),

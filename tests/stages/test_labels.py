@@ -7,6 +7,7 @@ import torch
 from training import OUTS, Training
 
 from glow import load_glow
+from glow.marks import UNKNOWN
 from stages.errors import InputError
 from stages.labels import classes_of, labels_of
 from stages.shards import ShardSet
@@ -28,6 +29,19 @@ def test_exclusive_attributes_make_as_many_classes() -> None:
     assert labels is not None
     assert labels.tolist() == [1, 0, 1]
     assert labels_of(classes_of(None), NAMES, PRESENT) is None
+
+
+def test_an_image_of_which_a_class_is_unknown_may_have_another() -> None:
+    marks = PRESENT.to(torch.int8)
+    marks[0, 1] = UNKNOWN
+    labels = labels_of(classes_of(["dog", "cat"]), NAMES, marks)
+    assert labels is not None
+    assert labels.tolist() == [1, 0, 1]
+    with pytest.raises(InputError, match="dog is not known of 1 of 3 images, expected it of all"):
+        labels_of(classes_of("dog"), NAMES, marks)
+    marks[0, 0] = UNKNOWN
+    with pytest.raises(InputError, match="1 of 3 images have none or several of dog, cat"):
+        labels_of(classes_of(["dog", "cat"]), NAMES, marks)
 
 
 @pytest.mark.parametrize(

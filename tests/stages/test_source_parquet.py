@@ -56,12 +56,13 @@ def test_files_of_the_hub(tmp_path: Path) -> None:
         write(tmp_path / "data" / f"{name}.parquet", columns, FEATURES)
     rows = source(tmp_path)
     entries = by_name(rows)
-    assert (rows.classes, rows.attribute_names) == (("cat", "dog"), ("Smiling",))
+    assert (rows.classes, rows.attribute_names) == (("cat", "dog"), ("Smiling", "Hat"))
     assert list(entries)[1] == "data/train-00000-of-00001.parquet/0000000"
     for name, entry in entries.items():
         number = 5 if "test" in name else int(name.rpartition("/")[2])
         assert (entry.split, entry.label) == ("test" if number == 5 else NOT_TEST, number % 2)
-        assert entry.attributes == {"Smiling": number < 2}
+        hat = {} if number in (0, 5) else {"Hat": True}
+        assert entry.attributes == {"Smiling": number < 2} | hat
         assert (pixels(rows, entry) == picture(number)).all()
 
 
@@ -77,11 +78,20 @@ def test_plain_binary_without_names(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("labels", [[0, -1], [0, None]])
-def test_without_a_label_of_each_there_are_no_classes(tmp_path: Path, labels: list[int]) -> None:
+def test_an_image_may_have_no_label(tmp_path: Path, labels: list[int]) -> None:
     write(tmp_path / "a.parquet", {"image": images(0, 1), "label": labels}, FEATURES)
     rows = source(tmp_path)
-    assert [entry.label for entry in rows.entries()] == [None, None]
-    assert rows.classes == ()
+    assert [entry.label for entry in rows.entries()] == [0, None]
+    assert rows.classes == ("cat", "dog")
+
+
+def test_what_is_known_of_no_image_is_nothing(tmp_path: Path) -> None:
+    hats = pa.array([None, None], pa.bool_())
+    columns = {"image": images(0, 1), "label": [-1, -1], "Hat": hats}
+    write(tmp_path / "a.parquet", columns, FEATURES)
+    rows = source(tmp_path)
+    assert [(entry.label, entry.attributes) for entry in rows.entries()] == [(None, {})] * 2
+    assert (rows.classes, rows.attribute_names) == ((), ())
 
 
 def test_all_three_official_splits_are_kept(tmp_path: Path) -> None:
