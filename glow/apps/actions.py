@@ -18,7 +18,7 @@ from torch import Tensor
 from glow import Glow, bits_per_dim, dequantize, load_glow, quantize, to_pixels
 from glow.apps.fetch import file_beside
 from glow.apps.methods import Method, OwnDirections
-from glow.apps.uploads import BadRequest, check_count
+from glow.apps.uploads import BadRequest, TooFar, check_count
 from glow.latents import Latents
 from glow.scores import Evidence, measure
 
@@ -145,7 +145,7 @@ class Actions:
             some = latents.images(rows).map(lambda level: level.to(device))
             x = self.glow.decode(some, labels)
             if not x.isfinite().all():
-                raise BadRequest("expected latents near those of images, came some too far away")
+                raise TooFar("expected latents near those of images, came some too far away")
             return self._pixels(x)
 
         return self._in_batches(len(latents[0]), labels, image)
@@ -211,6 +211,12 @@ class Actions:
             needed: whether a model with classes must be told; else it takes them in turn.
         """
         return class_labels(self.glow.config.classes, names, n, needed=needed)
+
+    def labelled(self, class_name: str | None) -> Callable[[int], Tensor | None]:
+        """Gives the class of each of n images that are all of this one; refuses others at once."""
+        names = None if class_name is None else [class_name]
+        self.labels(names, 1, needed=True)
+        return lambda n: self.labels(names, n, needed=True)
 
     def pixels(self, levels: Tensor) -> Tensor:
         """Levels as 8-bit pixels."""

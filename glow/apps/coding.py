@@ -10,7 +10,7 @@ import typer
 
 from glow.apps.errors import fail
 from glow.apps.fetch import folder_of
-from glow.apps.files import find_images, read_images
+from glow.apps.files import Inputs, find_images
 from glow.apps.models import TRAINED, Model, load
 from glow.apps.outputs import (
     Overwrite,
@@ -21,6 +21,7 @@ from glow.apps.outputs import (
     picture_name,
 )
 from glow.apps.progress import progress
+from glow.apps.saying import say
 from glow.bits import to_pixels
 
 SUFFIX = ".glow"
@@ -52,13 +53,14 @@ def compress(
     files = find_images(images)
     check_output(output, (SUFFIX,), files)
     check_free([output], overwrite=overwrite)
-    names = list(map(picture_name, files))
-    check_picture_names(names)
+    check_picture_names(list(map(picture_name, files)))
     lossless = _lossless()
     folder = folder_of(model)
     glow = load(folder, device="cpu")
     exact = partial(lossless.exact_levels, quantize=quantize)
-    levels = read_images(files, glow.config, exact).numpy()
+    inputs = Inputs(files, glow.config, exact)
+    used, read = inputs.all("read")
+    names, levels = list(map(picture_name, used)), read.numpy()
     try:
         with progress("compress", len(levels)) as advance:
             coded = lossless.code(glow, levels, batch_size=batch_size, advance=advance)
@@ -66,10 +68,11 @@ def compress(
     except ValueError as error:
         raise fail(str(error), 2) from None
     per_dim = 1 / levels.size
-    typer.echo(
+    say(
         f"{output}: {len(levels)} images in {size:,} bytes, {8 * size * per_dim:.3f} bits/dim; "
         f"net {coded.net_bits * per_dim:.3f} bits/dim and {coded.initial_bits:,} initial bits"
     )
+    inputs.end()
 
 
 def decompress(
@@ -96,7 +99,7 @@ def decompress(
     if stored.model != lossless.model_hash(folder):
         raise fail(f"{file} was coded with another model than {model}; give it by --model", 2)
     if stored.torch_version != torch.__version__:
-        typer.echo(
+        say(
             f"warning: coded with torch {stored.torch_version}, this is {torch.__version__}; "
             "if its arithmetic differs, decoding fails",
             err=True,
@@ -113,7 +116,7 @@ def decompress(
     except ValueError as error:
         raise fail(f"{file} is refused: {error}", 2) from None
     pictures.take(stored.names, to_pixels(torch.from_numpy(levels), glow.config.n_bits))
-    typer.echo(f"{output}: {len(levels)} images, bit for bit")
+    say(f"{output}: {len(levels)} images, bit for bit")
 
 
 def _lossless() -> ModuleType:

@@ -11,6 +11,7 @@ from glow.apps.errors import fail
 from glow.apps.fetch import folder_of
 from glow.apps.models import TRAINED, Model
 from glow.apps.params import config_of_params
+from glow.apps.saying import say
 from glow.checkpoint import read_config
 from glow.size import count_parameters, multiplications
 
@@ -37,9 +38,9 @@ def describe(
         raise fail(str(error), 2) from None
     work = 2 * multiplications(config)
     for name, value in asdict(config).items():
-        typer.echo(f"{name}: {value}")
-    typer.echo(f"latents, finest first: {config.latent_shapes}")
-    typer.echo(f"parameters: {count_parameters(config):,}")
-    typer.echo(f"FLOPs per image: {work:,} for log_prob, about {3 * work:,} for a training step")
+        say(f"{name}: {value}")
+    say(f"latents, finest first: {config.latent_shapes}")
+    say(f"parameters: {count_parameters(config):,}")
+    say(f"FLOPs per image: {work:,} for log_prob, about {3 * work:,} for a training step")
     for name, value in about.items():
-        typer.echo(f"{name}: {value}")
+        say(f"{name}: {value}")

@@ -18,8 +18,9 @@ from glow.apps.checks import (
     round_trip,
 )
 from glow.apps.fetch import folder_of
-from glow.apps.files import Images, find_images, read_images
+from glow.apps.files import Images, Inputs, find_images
 from glow.apps.models import TRAINED, ClassName, Model, best_device, load
+from glow.apps.saying import say
 from glow.apps.uploads import BadRequest
 
 
@@ -50,17 +51,20 @@ def doctor(
         reason = str(error).splitlines()[0]
         raise BadRequest(f"device is {device}, expected one that works here: {reason}") from None
     glow = load(folder_of(model), device=device)
-    levels = read_images(files, glow.config).to(device)
     names = None if class_name is None else [class_name]
-    labels = class_labels(glow.config.classes, names, len(files), needed=True)
-    typer.echo(f"{model} on {device}, {len(files)} images")
+    class_labels(glow.config.classes, names, 1, needed=True)
+    inputs = Inputs(files, glow.config)
+    levels = inputs.all("read")[1].to(device)
+    labels = class_labels(glow.config.classes, names, len(levels), needed=True)
+    say(f"{model} on {device}, {len(levels)} images")
     n_wrong = 0
     for finding in _findings(glow, levels, None if labels is None else labels.to(device)):
         n_wrong += finding.trouble is not None
-        typer.echo(f"{'WRONG' if finding.trouble else 'OK':5} {finding.name}: {finding.measured}")
+        say(f"{'WRONG' if finding.trouble else 'OK':5} {finding.name}: {finding.measured}")
         if finding.trouble:
-            typer.echo(f"      {finding.trouble}")
-    typer.echo("all is well" if n_wrong == 0 else f"wrong: {n_wrong}")
+            say(f"      {finding.trouble}")
+    say("all is well" if n_wrong == 0 else f"wrong: {n_wrong}")
+    inputs.end()
     raise typer.Exit(1 if n_wrong else 0)
 
 

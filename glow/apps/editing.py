@@ -7,7 +7,7 @@ import torch
 import typer
 
 from glow.apps.actions import Actions
-from glow.apps.files import IMAGES, find_images, in_batches
+from glow.apps.files import IMAGES, Inputs, find_images
 from glow.apps.grids import check_tiles, table
 from glow.apps.methods import Method
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
@@ -18,7 +18,7 @@ from glow.apps.outputs import (
     picture_name,
     write_picture,
 )
-from glow.apps.progress import progress
+from glow.apps.saying import say
 from glow.apps.uploads import BadRequest
 from glow.paths import joined
 
@@ -73,26 +73,29 @@ def edit(
         folder = PictureFolder(output, list(map(picture_name, files)), overwrite=overwrite)
     actions = load_actions(model)
     actions.change(amounts)  # refuses what is wrong with them, before any image is read
-    names = None if class_name is None else [class_name]
+    labelled = actions.labelled(class_name)
     alphas = torch.linspace(0.0, 1.0, steps).tolist() if folder is None else [1.0]
     rows: list[torch.Tensor] = []
-    with progress("edit", len(files)) as advance:
-        for some, levels in in_batches(files, actions.glow.config):
-            labels = actions.labels(names, len(some), needed=True)
-            latents = actions.encode(levels, labels, seed=seed)
-            change = actions.changes(latents, labels, amounts, method)
-            strip = joined([latents + alpha * change for alpha in alphas])
-            all_labels = actions.labels(names, len(strip[0]), needed=True)
-            edited = actions.decode(strip, all_labels).unflatten(0, (len(alphas), len(some)))
-            if folder is None:
-                rows += list(edited.transpose(0, 1))
-            else:
-                folder.take(map(picture_name, some), edited[0])
-            advance(len(some))
+
+    def move(some: list[Path], levels: torch.Tensor) -> None:
+        labels = labelled(len(some))
+        latents = actions.encode(levels, labels, seed=seed)
+        change = actions.changes(latents, labels, amounts, method)
+        strip = joined([latents + alpha * change for alpha in alphas])
+        edited = actions.decode(strip, labelled(len(strip[0])))
+        by_alpha = edited.unflatten(0, (len(alphas), len(some)))
+        if folder is None:
+            rows.extend(by_alpha.transpose(0, 1))
+        else:
+            folder.take(map(picture_name, some), by_alpha[0])
+
+    inputs = Inputs(files, actions.glow.config)
+    inputs.each("edit", move)
     if folder is None:
         write_picture(output, table(rows))
     said = ", ".join(f"{name} {amount:+g}" for name, amount in amounts.items())
-    typer.echo(f"{output}: {len(files)} images with {said}")
+    say(f"{output}: {inputs.n_used} images with {said}")
+    inputs.end()
 
 
 def _amounts(add: list[str]) -> dict[str, float]:
@@ -110,4 +113,4 @@ def _list_attributes(actions: Actions) -> None:
     if not actions.vectors:
         raise BadRequest("this model has no attribute vectors; `dvc repro attributes` makes them")
     for name in sorted(actions.vectors):
-        typer.echo(name)
+        say(name)

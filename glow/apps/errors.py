@@ -6,12 +6,18 @@ import typer
 from typer.core import TyperGroup
 
 from glow.apps.pictures import UnreadableImage
+from glow.apps.saying import say
 from glow.apps.uploads import BadRequest
+
+
+def complain(message: str) -> None:
+    """Says one line of what is wrong."""
+    say(f"error: {message}", err=True)
 
 
 def fail(message: str, code: int) -> typer.Exit:
     """Says one line of what is wrong; to be raised."""
-    typer.echo(f"error: {message}", err=True)
+    complain(message)
     return typer.Exit(code)
 
 

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from glow.apps.files import Images, find_images, read_images
+from glow.apps.files import Images, Inputs, find_images
 from glow.apps.grids import check_tiles, table, write_gif
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
 from glow.apps.outputs import check_output, write_picture
+from glow.apps.saying import say
 from glow.apps.uploads import BadRequest
 from glow.paths import Kind, between_corners, joined, legs, walk
 
@@ -51,18 +52,17 @@ def interpolate(
     moving = output.suffix.lower() == ".gif"
     if corners and moving:
         raise BadRequest("--corners makes a PNG, came a GIF; without it a GIF walks round")
-    if corners and len(files) != 4:
-        raise BadRequest(f"--corners is between 4 images, came {len(files)}")
-    if len(files) < 2:
-        raise BadRequest("expected at least 2 images to go from one to the other, came 1")
+    _check_count(len(files), corners=corners)
     steps = steps or (FRAMES if moving else STEPS)
     instead = "take fewer steps or fewer images"
     check_tiles(steps * (steps if corners else len(files)), instead)
 
     actions = load_actions(model)
-    names = None if class_name is None else [class_name]
-    levels = read_images(files, actions.glow.config)
-    stops = actions.encode(levels, actions.labels(names, len(files), needed=True), seed=seed)
+    labelled = actions.labelled(class_name)
+    inputs = Inputs(files, actions.glow.config)
+    used, levels = inputs.all("read")
+    _check_count(len(used), corners=corners)
+    stops = actions.encode(levels, labelled(len(used)), seed=seed)
     if corners:
         latents = between_corners(stops, steps, steps, kind)
     elif moving:
@@ -70,10 +70,20 @@ def interpolate(
     else:
         latents = joined(legs(stops, steps, kind))
     n = len(latents[0])
-    morphed = actions.decode(latents, actions.labels(names, n, needed=True))
+    morphed = actions.decode(latents, labelled(n))
     if moving:
         milliseconds = [FRAME if i % (steps - 1) else STOP for i in range(n)]
         write_gif(output, morphed, milliseconds)
     else:
         write_picture(output, table(morphed.split(steps)))
-    typer.echo(f"{output}: {n} images on {kind} paths between {len(files)}")
+    say(f"{output}: {n} images on {kind} paths between {len(used)}")
+    inputs.end()
+
+
+def _check_count(n_images: int, *, corners: bool) -> None:
+    if corners and n_images != 4:
+        raise BadRequest(f"--corners is between 4 images, came {n_images}")
+    if n_images < 2:
+        raise BadRequest(
+            f"expected at least 2 images to go from one to the other, came {n_images}"
+        )

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import torch
 import typer
+from torch import Tensor
 
-from glow.apps.files import Images, find_images, in_batches
+from glow.apps.files import Images, Inputs, find_images
 from glow.apps.grids import check_tiles, pairs
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
 from glow.apps.outputs import (
@@ -16,7 +17,7 @@ from glow.apps.outputs import (
     picture_name,
     write_picture,
 )
-from glow.apps.progress import progress
+from glow.apps.saying import say
 
 
 def reconstruct(
@@ -48,25 +49,28 @@ def reconstruct(
     if not output.suffix:
         folder = PictureFolder(output, list(map(picture_name, files)), overwrite=overwrite)
     actions = load_actions(model)
-    names = None if class_name is None else [class_name]
-    before, after, largest, exact = [], [], 0, 0
-    with progress("reconstruct", len(files)) as advance:
-        for some, levels in in_batches(files, actions.glow.config):
-            labels = actions.labels(names, len(some), needed=True)
-            given = actions.pixels(levels)
-            back = actions.reconstruct(levels, labels, seed=seed)
-            difference = (back.int() - given.int()).abs().flatten(1).amax(dim=1)
-            largest = max(largest, int(difference.max()))
-            exact += int((difference == 0).sum())
-            if folder is None:
-                before.append(given)
-                after.append(back)
-            else:
-                folder.take(map(picture_name, some), back)
-            advance(len(some))
+    labelled = actions.labelled(class_name)
+    before: list[Tensor] = []
+    after: list[Tensor] = []
+    differences: list[Tensor] = []
+
+    def there_and_back(some: list[Path], levels: Tensor) -> None:
+        given = actions.pixels(levels)
+        back = actions.reconstruct(levels, labelled(len(some)), seed=seed)
+        differences.append((back.int() - given.int()).abs().flatten(1).amax(dim=1))
+        if folder is None:
+            before.append(given)
+            after.append(back)
+        else:
+            folder.take(map(picture_name, some), back)
+
+    inputs = Inputs(files, actions.glow.config)
+    inputs.each("reconstruct", there_and_back)
     if folder is None:
         write_picture(output, pairs(torch.cat(before), torch.cat(after)))
-    typer.echo(
-        f"{output}: {exact} of {len(files)} images came back exactly; "
-        f"the largest difference of a pixel is {largest} of 255"
+    difference = torch.cat(differences)
+    say(
+        f"{output}: {int((difference == 0).sum())} of {len(difference)} images came back exactly; "
+        f"the largest difference of a pixel is {int(difference.max())} of 255"
     )
+    inputs.end()

@@ -9,12 +9,13 @@ import typer
 from torch import Tensor
 
 from glow.apps.actions import Actions
-from glow.apps.files import find_images
+from glow.apps.files import Inputs, find_images
 from glow.apps.grids import check_tiles, pairs, table, tiles
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
 from glow.apps.neighbours import nearest
 from glow.apps.outputs import Overwrite, check_free, check_output, write_picture
 from glow.apps.progress import progress
+from glow.apps.saying import say
 from glow.apps.uploads import BadRequest, to_picture
 
 OF_ONE_TEMPERATURE, OF_EACH = 64, 12
@@ -72,7 +73,7 @@ def sample(
     if not output.suffix:
         _write_each(folders, actions, n, class_name, seed)
         said = ", ".join(f"{value:g}" for value in folders)
-        typer.echo(f"{output}: {n * len(folders)} images at temperature {said}")
+        say(f"{output}: {n * len(folders)} images at temperature {said}")
         return
     with progress("sample", n * len(temperatures)) as advance:
         rows = []
@@ -85,11 +86,11 @@ def sample(
     said = ", ".join(f"{value:g}" for value in temperatures)
     line = f"{output}: {sum(map(len, rows))} images at temperature {said}"
     if neighbours:
-        with progress("search", len(others)) as advance:
-            found = nearest(rows[0], others, actions.glow.config, advance)
+        inputs = Inputs(others, actions.glow.config)
+        found = nearest(rows[0], inputs, actions.glow.config.n_bits)
         closest = int(found.distance.argmin())
         line += (
-            f", below each the nearest of {len(others)} in {neighbours}; differences of pixels "
+            f", below each the nearest of {inputs.n_used} in {neighbours}; differences of pixels "
             f"(root mean square, of 255): median {float(found.distance.median()):.1f}, least "
             f"{float(found.distance[closest]):.1f}, number {closest + 1} from "
             f"{found.files[closest].name}"
@@ -99,7 +100,9 @@ def sample(
         write_picture(output, tiles(rows[0]))
     else:
         write_picture(output, table(rows, [f"T = {value:g}" for value in temperatures]))
-    typer.echo(line)
+    say(line)
+    if neighbours:
+        inputs.end()
 
 
 def _drawn(

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,11 @@ from torch import Tensor
 from glow import scores as oddness
 from glow.apps.actions import MAX_DEQUANTIZATIONS, Actions
 from glow.apps.errors import fail
-from glow.apps.files import Images, find_images, in_batches, read_images
+from glow.apps.files import Images, Inputs, find_images, read_images
 from glow.apps.grids import table
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
 from glow.apps.outputs import check_output, write, write_picture
-from glow.apps.progress import progress
+from glow.apps.saying import say
 
 SHOWN = 8  # images in a row of the contact sheet
 BY = "norm"  # the score that held best, docs/scores.md
@@ -66,29 +67,36 @@ def score(
     check_output(sheet, (".png",), files)
     actions = load_actions(model)
     ordinary = None if calibration is None else _calibration(calibration)
-    names = None if class_name is None else [class_name]
+    labelled = actions.labelled(class_name)
     rows: list[tuple[Path, Row]] = []
-    with progress("score", len(files)) as advance:
-        for some, levels in in_batches(files, actions.glow.config):
-            labels = actions.labels(names, len(some), needed=True)
-            evidence = actions.evidence(
-                levels, labels, n_dequantizations=n_dequantizations, seed=seed
-            )
-            found = _columns(actions, evidence, ordinary)
-            for index, file in enumerate(some):
-                rows.append((file, {name: float(column[index]) for name, column in found.items()}))
-            if by not in found or by == "log_prob":
-                there = ", ".join(name for name in found if name != "log_prob")
-                raise fail(f"--by is {by}, expected one of {there}", 2)
-            advance(len(some))
-    rows.sort(key=lambda row: row[1][by], reverse=True)
+
+    def measure(some: list[Path], levels: Tensor) -> None:
+        evidence = actions.evidence(
+            levels, labelled(len(some)), n_dequantizations=n_dequantizations, seed=seed
+        )
+        found = _columns(actions, evidence, ordinary)
+        if by not in found or by == "log_prob":
+            there = ", ".join(name for name in found if name != "log_prob")
+            raise fail(f"--by is {by}, expected one of {there}", 2)
+        for index, file in enumerate(some):
+            rows.append((file, {name: float(column[index]) for name, column in found.items()}))
+
+    inputs = Inputs(files, actions.glow.config)
+    inputs.each("score", measure)
+    rows.sort(key=lambda row: _oddness(row[1][by]), reverse=True)
     write(output, _csv(rows).encode())
     _draw(sheet, actions, rows, by)
     worst, middle = rows[0], rows[len(rows) // 2]
-    typer.echo(
+    say(
         f"{output}: {len(rows)} images, median {by} {middle[1][by]:.3f}, "
         f"the oddest {worst[1][by]:.3f}, {worst[0].name}; {sheet} shows them"
     )
+    inputs.end()
+
+
+def _oddness(score: float) -> float:
+    """What has no likelihood at all is the oddest."""
+    return math.inf if math.isnan(score) else score
 
 
 def _columns(
@@ -129,7 +137,8 @@ def _csv(rows: list[tuple[Path, Row]]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["file", *rows[0][1]])
     for file, row in rows:
-        writer.writerow([str(file), *(f"{value:.6f}" for value in row.values())])
+        name = os.fsencode(file).decode(errors="backslashreplace")  # Latin-1, for example
+        writer.writerow([name, *(f"{value:.6f}" for value in row.values())])
     return stream.getvalue()
 
 

@@ -23,6 +23,10 @@ class BadRequest(ValueError):
     """What was sent cannot be used; says in a line what was expected and what came."""
 
 
+class TooFar(BadRequest):
+    """Some of the latents are not near those of images, so that nothing can be drawn there."""
+
+
 def read_levels(texts: Sequence[object], config: GlowConfig) -> Tensor:
     """Images as the model sees them: the middle square, in its size and bits.
 

@@ -9,6 +9,7 @@ import typer
 from glow.apps.errors import fail
 from glow.apps.fetch import folder_of
 from glow.apps.models import REMEDY, TRAINED, Model
+from glow.apps.saying import say
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -56,7 +57,7 @@ def editor(
     names = {*LOOPBACK, *(name or [])} if host in LOOPBACK or name else ()
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"The editor is at http://{shown}:{listening.getsockname()[1]} (Ctrl+C ends it)")
+    say(f"The editor is at http://{shown}:{listening.getsockname()[1]} (Ctrl+C ends it)")
     settings = uvicorn.Config(
         create_app(painter, facts, names),
         log_level="warning",
