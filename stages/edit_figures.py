@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from glow import Glow
+from stages.charts import chart, short
 from stages.edits import SUCCESSES, Faces, at_success
 from stages.figures import save_grid, to_bytes
 
@@ -22,24 +22,23 @@ def save_curves(file: Path, edits: pd.DataFrame) -> None:
     names = list(edits["attribute"].unique())
     columns = min(COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(2.6 * columns, 2.3 * rows + 0.4), dpi=100)
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
-    for panel in panels[len(names) :]:
-        panel.set_axis_off()
-    for panel, name in zip(panels, names, strict=False):
-        of_attribute = edits[edits["attribute"] == name]
-        for estimator, points in of_attribute.groupby("estimator", sort=False):
-            panel.plot(points["success"], points["leakage"], marker=".", label=str(estimator))
-        panel.set_title(name, fontsize=9)
-        panel.set_ylim(bottom=0)
-        panel.tick_params(labelsize=7)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="lower center", ncols=4, frameon=False
-    )
-    figure.supxlabel("success: the attribute appears", fontsize=9, y=0.06)
-    figure.supylabel("leakage: another changes", fontsize=9)
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
-    figure.savefig(file, metadata={"Software": None})
+    with chart(file, names, figsize=(2.6 * columns, 2.3 * rows + 0.4), dpi=100) as figure:
+        panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
+        for panel in panels[len(names) :]:
+            panel.set_axis_off()
+        for panel, name in zip(panels, names, strict=False):
+            of_attribute = edits[edits["attribute"] == name]
+            for estimator, points in of_attribute.groupby("estimator", sort=False):
+                panel.plot(points["success"], points["leakage"], marker=".", label=str(estimator))
+            panel.set_title(short(name), fontsize=9)
+            panel.set_ylim(bottom=0)
+            panel.tick_params(labelsize=7)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="lower center", ncols=4, frameon=False
+        )
+        figure.supxlabel("success: the attribute appears", fontsize=9, y=0.06)
+        figure.supylabel("leakage: another changes", fontsize=9)
+        figure.tight_layout(rect=(0, 0.06, 1, 1))
 
 
 def save_steps(

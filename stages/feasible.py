@@ -1,12 +1,14 @@
 """What no stage could do with a data set is refused before its images are read."""
 
 from collections.abc import Iterable
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from stages.errors import InputError
 from stages.sources.source import Source
 
 UNUSABLE = {"", "__metadata__"}  # the latter is safetensors' own, in models/attributes.safetensors
+LONGEST = 200
+NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of letters, ends of lines
 
 
 def check_names(source: Source) -> None:
@@ -19,9 +21,10 @@ def check_names(source: Source) -> None:
     seen: dict[str, tuple[str, str]] = {}
     for kind, name in _named(source):
         form = normalize("NFC", name).strip()
-        if form in UNUSABLE:
+        if form in UNUSABLE or len(form) > LONGEST or any(category(a) in NO_TEXT for a in form):
             raise InputError(
-                f"expected names that can be used, came the {kind} {name!r}; rename it"
+                f"expected names of 1 to {LONGEST} letters in one line that can be used, "
+                f"came the {kind} {name[:60]!a}; rename it"
             )
         if form in seen:
             other, before = seen[form]

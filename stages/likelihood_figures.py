@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from glow import to_pixels
+from stages.charts import chart
 from stages.figures import save_grid
 
 BINS = 60
@@ -18,17 +18,18 @@ EXTREMES = 12
 def save_histogram(file: Path, table: pd.DataFrame) -> None:
     """Bits per dimension of the images, a line per split."""
     finite = table[np.isfinite(table["bits_per_dim"])]
-    figure = Figure(figsize=(7, 4), dpi=120)
-    axes = figure.add_subplot()
-    if len(finite):
-        edges = np.histogram_bin_edges(finite["bits_per_dim"], bins=BINS).tolist()
-        for split, rows in finite.groupby("split", sort=False):
-            axes.hist(rows["bits_per_dim"], edges, density=True, histtype="step", label=str(split))
-        axes.legend(frameon=False)
-    axes.set_xlabel("bits per dimension of an image")
-    axes.set_ylabel("density of images")
-    figure.tight_layout()
-    figure.savefig(file, metadata={"Software": None})
+    with chart(file, figsize=(7, 4), dpi=120) as figure:
+        axes = figure.add_subplot()
+        if len(finite):
+            edges = np.histogram_bin_edges(finite["bits_per_dim"], bins=BINS).tolist()
+            for split, rows in finite.groupby("split", sort=False):
+                axes.hist(
+                    rows["bits_per_dim"], edges, density=True, histtype="step", label=str(split)
+                )
+            axes.legend(frameon=False)
+        axes.set_xlabel("bits per dimension of an image")
+        axes.set_ylabel("density of images")
+        figure.tight_layout()
 
 
 def save_extremes(file: Path, levels: Tensor, bits: Tensor, n_bits: int) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from glow import to_pixels
 from glow.scores import Scores
+from stages.charts import chart
 from stages.figures import save_grid
 
 BINS = 40
@@ -26,23 +26,22 @@ def save_score_histograms(file: Path, table: pd.DataFrame) -> None:
     """A panel per score, a line per split; to the right is odder."""
     names = [str(name) for name in table if f"{name}_percentile" in table]
     rows = -(-len(names) // 3)
-    figure = Figure(figsize=(11, 2.8 * rows), dpi=120)
-    panels = list(figure.subplots(rows, 3, squeeze=False).flat)
-    for axes in panels[len(names) :]:
-        axes.remove()
-    for axes, name in zip(panels, names, strict=False):
-        finite = table[np.isfinite(table[name])]
-        if len(finite):
-            end = np.percentile(finite[name], AT_MOST)
-            edges = np.linspace(finite[name].min(), end, BINS + 1).tolist()
-            for split, of_split in finite.groupby("split", sort=False):
-                values = of_split[name].clip(upper=end)
-                axes.hist(values, edges, density=True, histtype="step", label=str(split))
-            axes.legend(frameon=False)
-        axes.set_title(name, fontsize=10)
-        axes.set_xlabel(UNITS.get(name, "standard deviations of chi-square"))
-    figure.tight_layout()
-    figure.savefig(file, metadata={"Software": None})
+    with chart(file, figsize=(11, 2.8 * rows), dpi=120) as figure:
+        panels = list(figure.subplots(rows, 3, squeeze=False).flat)
+        for axes in panels[len(names) :]:
+            axes.remove()
+        for axes, name in zip(panels, names, strict=False):
+            finite = table[np.isfinite(table[name])]
+            if len(finite):
+                end = np.percentile(finite[name], AT_MOST)
+                edges = np.linspace(finite[name].min(), end, BINS + 1).tolist()
+                for split, of_split in finite.groupby("split", sort=False):
+                    values = of_split[name].clip(upper=end)
+                    axes.hist(values, edges, density=True, histtype="step", label=str(split))
+                axes.legend(frameon=False)
+            axes.set_title(name, fontsize=10)
+            axes.set_xlabel(UNITS.get(name, "standard deviations of chi-square"))
+        figure.tight_layout()
 
 
 def save_ends(oddest: Path, typical: Path, levels: Tensor, scores: Scores, n_bits: int) -> None:

@@ -51,6 +51,16 @@ def test_mlflow_is_imported_in_three_files_only() -> None:
     assert importers == {"tracking.py", "served_model.py", "fetch.py"}
 
 
+def test_charts_are_made_in_one_place_where_names_are_text() -> None:
+    importers = {
+        file.name
+        for package in ("glow", "stages", "pipeline")
+        for file in files(package)
+        if "matplotlib" in roots(file)
+    }
+    assert importers == {"charts.py", "fonts.py"}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_of_a_stage_are_the_files_its_code_needs(stage: str) -> None:
     deps = [dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")]

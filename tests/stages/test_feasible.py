@@ -66,6 +66,15 @@ def test_attributes_of_a_table_that_look_the_same_are_refused(tmp_path: Path) ->
         preprocess(data("folder", tmp_path / "in", **table), 0, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["", "a\x1b[2J", "a\nb", "\ud800", "x" * 201, "__metadata__"])
+def test_a_name_that_is_no_line_of_text_is_refused(tmp_path: Path, name: str) -> None:
+    write_webdataset(tmp_path / "in", name, ["a", "b"])
+    with pytest.raises(InputError, match="1 to 200 letters in one line") as error:
+        preprocess(data("webdataset", tmp_path / "in"), 0, tmp_path / "out")
+    assert str(error.value).isprintable()
+    assert str(error.value).isascii()
+
+
 def test_columns_of_one_name_are_refused() -> None:
     schema = pa.schema([("image", pa.binary()), ("Hat", pa.bool_()), ("Hat", pa.bool_())])
     with pytest.raises(InputError, match=r"a.parquet: .* different names of columns, came 'Hat'"):

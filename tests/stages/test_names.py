@@ -19,7 +19,17 @@ from stages.outputs import write_json
 from stages.preprocess import preprocess
 from stages.shards import MANIFEST, ShardSet
 
-NAMES = ["../../escaped", "age<40", "age>40", "年齢", "Smiling", "smiling", "Smiling-estimators"]
+NAMES = [
+    "../../escaped",
+    "age<40",
+    "age>40",
+    "年齢",
+    "Smiling",
+    "smiling",
+    "Smiling-estimators",
+    "Ba$$in",
+    "$$",
+]
 FEW = {"judge_steps": 1, "guide_steps": 1, "judged_faces": 1, "n_faces": 1}
 FEW |= {"judged_alphas": [1.0], "guided_alphas": [1.0], "alphas": [1.0]}
 
