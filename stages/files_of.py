@@ -1,24 +1,40 @@
 """The files that a source reads: a stamp of each, and what only looks like an image."""
 
+import json
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 from glow.apps.pictures import SUFFIXES
 from stages.params import DataParams
+from stages.sources.files import Location
+
+ASKED_AT_ONCE = 32
+OF_ANY = {"name", "type", "size", "url", "mimetype", "partial"}  # may stay when a file is replaced
 
 
-def folder_of(data: DataParams) -> Path | None:
+def folder_of(data: DataParams) -> Location | None:
     """Where the images of a data set are; None for one that is drawn."""
     section = getattr(data, data.source, None)
     if path := getattr(section, "path", None):
-        return Path(path)
-    return None if data.source == "avatars" else Path(data.folder.path)
+        return Location(path)
+    return None if data.source == "avatars" else Location(data.folder.path)
 
 
-def stamps(root: Path) -> Iterator[str]:
-    """Path, size and time of change of `root`, a file, or of all below it but hidden ones."""
+def stamps(root: Location) -> Iterator[str]:
+    """Of `root`, a file, or of all below it but hidden ones: another one for what is replaced.
+
+    Raises:
+        InputError: a store cannot be reached.
+    """
+    return _remote_stamps(root) if root.is_remote else _local_stamps(root.local)
+
+
+def _local_stamps(root: Path) -> Iterator[str]:
+    """Path, size and time of change."""
     if root.is_file():
         about = root.stat()
         yield f"{about.st_size}\0{about.st_mtime_ns}"
@@ -32,9 +48,26 @@ def stamps(root: Path) -> Iterator[str]:
             yield f"{os.path.relpath(entry.path, root)}\0{about.st_size}\0{about.st_mtime_ns}"
 
 
-def left_out(root: Path) -> dict[str, str]:
-    """What has the name of an image and is none that could be read, and why."""
-    base, found = root.resolve(), {}
+def _remote_stamps(root: Location) -> Iterator[str]:
+    """Path, and all that the store tells: ETag, size, time of change.
+
+    Web servers tell it only of a file that they are asked for. Where one tells nothing that would
+    change with the file, each stamp is a new one, so that nothing is taken for what it was.
+    """
+    told = root.told()
+    silent = [name for name, about in told.items() if not about.keys() - OF_ANY]
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        told |= zip(silent, pool.map(lambda name: (root / name).about(), silent), strict=True)
+    for name, about in told.items():
+        known = about if about.keys() - OF_ANY else {"asked": uuid4().hex}
+        yield f"{name}\0{json.dumps(known, sort_keys=True, default=repr)}"
+
+
+def left_out(root: Location) -> dict[str, str]:
+    """What has the name of an image and is none that could be read, and why; not of a store."""
+    if root.is_remote or not root.is_folder():
+        return {}
+    base, found = root.local.resolve(), {}
     for entry in _walk(base):
         if Path(entry.name).suffix.lower() in SUFFIXES and (reason := _why_not(entry, base)):
             name = os.path.relpath(entry.path, base)

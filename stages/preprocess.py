@@ -65,7 +65,7 @@ def make_dataset(
 
     content = Description(source, listing, data, made, into).write()
     root = folder_of(data)
-    content["left_out"] = left_out(root) if root is not None and root.is_dir() else {}
+    content["left_out"] = left_out(root) if root is not None else {}
     write_json(into.shards / MANIFEST, content)
     return content
 

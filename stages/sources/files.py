@@ -1,7 +1,7 @@
 """Where the files of a data set lie: in a folder, or behind a URL that fsspec reads."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,10 @@ class Location:
         Raises:
             InputError: a name is not UTF-8.
         """
-        found = self._remote_files() if self.is_remote else _walk(self.local.resolve(), suffixes)
+        if self.is_remote:
+            found: Iterable[str] = self.told()
+        else:
+            found = _walk(self.local.resolve(), suffixes)
         names = sorted(name for name in found if _wanted(name.rpartition("/")[2], suffixes))
         for name in names:
             if any("\ud800" <= letter <= "\udfff" for letter in name):
@@ -95,15 +98,23 @@ class Location:
         with self.local.open("rb") as stream:
             return os.pread(stream.fileno(), length, start)
 
-    def _remote_files(self) -> Iterator[str]:
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What a store tells of each file below it, by its path; hidden ones left out."""
         prefix = f"{self._system()[1].rstrip('/')}/"
-        for name in self._ask("find"):
+        told = {}
+        for name, about in self._ask("find", detail=True).items():
             relative = name.removeprefix(prefix)
             if prefix.startswith("http"):
                 relative = unquote(relative)
             hidden = any(part.startswith(".") for part in relative.split("/"))
             if name.startswith(prefix) and not hidden:
-                yield relative
+                told[relative] = about
+        return told
+
+    def about(self) -> dict[str, Any]:
+        """What a store tells of one file, if it is asked; some tell nothing in a list."""
+        told: dict[str, Any] = self._ask("info")
+        return told
 
     def _ask(self, method: str, **options: Any) -> Any:  # noqa: ANN401 - fsspec is untyped
         with reached(self):

@@ -1,5 +1,9 @@
 """A tiny data set, made once; a project that tracks into a store of its own."""
 
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +72,19 @@ def model(tmp_path: Path) -> Path:
     glow.initialize(torch.rand(4, 3, 8, 8) - 0.5)
     save_glow(glow, tmp_path / "models" / "glow")
     return tmp_path / "models" / "glow"
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """The URL of a web server of the folder `site`, which lists what is in it."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (tmp_path / "site").mkdir()
+    handler = functools.partial(Quiet, directory=str(tmp_path / "site"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -19,6 +19,7 @@ from waiting import is_running, wait_for
 from stages.files_of import stamps
 from stages.listing import Listing
 from stages.sources.choose import make_source
+from stages.sources.files import Location
 from stages.unfinished import KEPT, UNFINISHED, Unfinished
 
 SETTINGS = {**SMALL, "data.avatars.n_images": 400, "data.shard_size": 20}
@@ -161,7 +162,7 @@ def test_changed_params_or_files_are_other_shards(tmp_path: Path) -> None:
     def fingerprint(seed: int = 0, **changes: object) -> str:
         data = tiny(**folder, **changes).data
         listing = Listing.of(make_source(data, seed).entries(), data)
-        return listing.fingerprint(data, seed, stamps(tmp_path))
+        return listing.fingerprint(data, seed, stamps(Location(str(tmp_path))))
 
     first = fingerprint()
     assert fingerprint() == first

@@ -1,10 +1,7 @@
 """Sources behind a URL: the same images as from a disk, and one line where a store fails."""
 
-import functools
-import http.server
 import os
 import shutil
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +17,14 @@ from servers import BUCKET, KEYS, bucket, s3_client
 from tiny import tiny
 
 from stages.errors import InputError
+from stages.files_of import stamps
 from stages.params import FolderParams
 from stages.preprocess import preprocess
 from stages.shards import SPLITS, ShardSet
 from stages.sources.celeba import CelebaSource
 from stages.sources.celeba_hq import CelebaHqSource
 from stages.sources.ffhq import FfhqSource
+from stages.sources.files import Location
 from stages.sources.folder import FolderSource
 from stages.sources.parquet import ParquetSource
 from stages.sources.source import Entry, Source
@@ -137,22 +136,6 @@ def test_an_image_that_went_since_is_not_skipped() -> None:
         images.read(entries[0])
 
 
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[str]:
-    """The URL of a web server of the folder `site`, which lists what is in it."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    (tmp_path / "site").mkdir()
-    handler = functools.partial(Quiet, directory=str(tmp_path / "site"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 @pytest.mark.parametrize("name", ["folder", "celeba", "celeba_hq"])
 def test_a_web_server_that_lists(tmp_path: Path, web: str, name: str) -> None:
     write, make = FORMATS[name]
@@ -215,6 +198,15 @@ def test_an_s3_server(account: Any, tmp_path: Path, name: str) -> None:  # noqa:
     write, make = FORMATS[name]
     write(tmp_path / "in")
     assert_same(make(folder(tmp_path / "in")), make(upload(account, tmp_path / "in", name)))
+
+
+@pytest.mark.server
+def test_a_replaced_object_has_another_stamp(account: Any) -> None:  # noqa: ANN401 - boto3
+    found = []
+    for content in (b"old", b"new"):
+        account.put_object(Bucket=BUCKET, Key="stamped/a.png", Body=content)
+        found += [list(stamps(Location(f"s3://{BUCKET}/stamped"))) for _ in range(2)]
+    assert found[0] == found[1] != found[2] == found[3]
 
 
 @pytest.mark.server
