@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and that a power cut does not take away again."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ def write_atomically(file: Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(file)
-        _keep_name(file.parent)
+        sync_folder(file.parent)
     except OSError as error:
         if error.errno is not None:
             error.filename = error.filename or str(file)
@@ -29,11 +29,24 @@ def write_atomically(file: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _keep_name(folder: Path) -> None:
-    """Without it a power cut may lose the new name, though not the content."""
+def sync_file(file: Path) -> None:
+    """Returns once the file's content is on the disk; OSError where that cannot take it."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """The same for the names in a folder: a new one may be lost though the content is not."""
     with suppress(OSError):  # some file systems cannot
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_file(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and its parents where they are missing, to stay."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from glow.atomic import write_atomically
+from glow.atomic import make_folder, write_atomically
 
 PROGRESS = "trainer"  # the key of the JSON among the file's metadata
 
@@ -21,7 +21,7 @@ class DamagedState(ValueError):
 def save_state(file: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
     """Writes the file whole or leaves the former one; OSError where the disk cannot take it."""
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     write_atomically(file, save(content, {PROGRESS: json.dumps(progress)}))
 
 

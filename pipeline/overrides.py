@@ -88,7 +88,10 @@ def write_atomically(file: Path, content: bytes) -> None:
     """The file has all of the content or what it had before, whatever happens meanwhile."""
     partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        partial.write_bytes(content)
+        with partial.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())  # or a power cut may leave it empty under its new name
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from glow.atomic import make_folder
 from glow.parallel import LostProcess, average, rank
 from glow.state import DamagedState
 from glow.trainer import Trainer
@@ -140,7 +141,7 @@ class Checkpoints:
 
     @contextmanager
     def _tidied(self, place: Workplace) -> Iterator[None]:
-        self.folder.mkdir(exist_ok=True)
+        make_folder(self.folder)
         for left_behind in self.folder.glob(".*.tmp"):  # of writers that were killed
             left_behind.unlink(missing_ok=True)
         try:

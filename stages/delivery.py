@@ -9,10 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from stages.spool import SPOOLS, Operation, Spool, spool_folders
+from stages.spool import SPOOLS, BrokenSpool, Operation, Spool, spool_folders
 
 SEND_SECONDS = 5.0  # metrics wait as long as this for others to be sent with
 MAX_SHARE = 0.05  # of the stage's time that sending metrics may take when the server is slow
+PAUSE_SECONDS, MAX_PAUSE_SECONDS = 10.0, 600.0  # before a server that failed is tried again
 REPLAY = "python -m stages.tracking replay"
 
 
@@ -27,13 +28,19 @@ class Server(Protocol):
     def has(self, run_id: str) -> bool:
         """Whether the run is known there."""
 
+    def answers(self) -> bool:
+        """Whether it does, now that something has failed; raises nothing."""
+
     def refuses(self, error: Exception) -> bool:
         """Whether the error is about what was sent, and would come again each time."""
 
 
 @dataclass
 class Delivery:
-    """Sends spools to a server, and stops trying in this process once that has failed.
+    """Sends spools to a server; once that has failed it pauses, each time twice as long.
+
+    A pause is so much longer than the failure before it that a stage does not notice a server
+    which is silent.
 
     Attributes:
         root: the project that holds the spools.
@@ -42,25 +49,34 @@ class Delivery:
 
     root: Path
     server: Server
-    _down: bool = field(default=False, init=False)
+    _pause: float = field(default=0.0, init=False)
+    _pause_ends: float = field(default=0.0, init=False)
 
     def try_to_send(self, spool: Spool) -> bool:
         """Whether the server has all of the spool now; if not, a line has said so."""
-        if self._down:
+        started = time.monotonic()
+        if self._pause and started < self._pause_ends:
             return False
         failed_before = sys.exception()  # what ends the run that is being closed
+        where = without_password(self.server.uri)
         try:
             if not spool.sent:
                 self._send_earlier(spool)
             self._send(spool)
         except Exception as error:
-            self._down = True
-            why = reason(error, failed_before)
-            warn(
-                f"MLflow at {without_password(self.server.uri)} fails ({why}); the stage goes on "
-                f"and its report is kept in {SPOOLS}: `{REPLAY}` sends it later"
-            )
+            if not self._pause:
+                say(
+                    f"warning: MLflow at {where} fails ({reason(error, failed_before)}); the "
+                    "stage goes on and tries again from time to time; its report is kept in "
+                    f"{SPOOLS}: `{REPLAY}` sends it later"
+                )
+            now = time.monotonic()
+            self._pause = min(max(PAUSE_SECONDS, 2 * self._pause), MAX_PAUSE_SECONDS)
+            self._pause_ends = now + max(self._pause, (now - started) / MAX_SHARE)
             return False
+        if self._pause:
+            self._pause = 0.0
+            say(f"MLflow at {where} answers again, and has what was reported meanwhile")
         return True
 
     def finish(self, spool: Spool) -> None:
@@ -83,22 +99,37 @@ class Delivery:
     def _send_earlier(self, spool: Spool) -> None:
         """What still waits for the same model: `same_run` has to find the training's run."""
         for folder in spool_folders(self.root):
-            if folder >= spool.folder or not (earlier := Spool.claim(folder)):
+            if folder >= spool.folder:
+                continue
+            try:
+                earlier = Spool.claim(folder)
+            except BrokenSpool as error:
+                warn(str(error))
+                continue
+            if earlier is None:
                 continue
             try:
                 if all(earlier.opening[k] == spool.opening[k] for k in ("fingerprint", "uri")):
                     self.finish(earlier)
+            except Exception as error:
+                if not self.server.answers():
+                    raise
+                warn(f"{folder}, of an earlier stage, cannot be sent ({reason(error)}); it stays")
             finally:
                 earlier.release()
 
     def _send(self, spool: Spool) -> None:
         for operations in spool.unsent():
-            try:
-                self.server.perform(spool, operations)
-            except Exception as error:
-                if spool.run_id is None or not self.server.refuses(error):
-                    raise
-                warn(f"MLflow refuses some {operations[0]['kind']} of this run: {reason(error)}")
+            kind = operations[0]["kind"]
+            if spool.has_files_of(operations[0]):
+                try:
+                    self.server.perform(spool, operations)
+                except Exception as error:
+                    if spool.run_id is None or not self.server.refuses(error):
+                        raise
+                    warn(f"MLflow refuses some {kind} of this run: {reason(error)}")
+            else:
+                warn(f"some {kind} of this run is lost: its files are gone from {spool.folder}")
             spool.mark_sent(len(operations))
 
 
@@ -115,7 +146,7 @@ class Recorder:
         try:
             self.spool.append(operation, files)
         except OSError as error:
-            warn(f"some of what this stage reports is lost to tracking: {error}")
+            _warn_of_loss(error)
             return
         if operation["kind"] != "metrics" or time.monotonic() >= self._due:
             self.flush()
@@ -123,6 +154,10 @@ class Recorder:
     def flush(self) -> bool:
         """Sends what waits; whether the server has all of it."""
         started = time.monotonic()
+        try:
+            self.spool.sync()
+        except OSError as error:
+            _warn_of_loss(error)
         all_sent = self.delivery.try_to_send(self.spool)
         ended = time.monotonic()
         self._due = ended + max(SEND_SECONDS, (ended - started) / MAX_SHARE)
@@ -163,3 +198,7 @@ def reason(error: BaseException, unrelated: BaseException | None = None) -> str:
 def without_password(uri: str) -> str:
     """The address as it may be shown and kept: without `user:password@`."""
     return re.sub(r"//[^/@\s]+@", "//", uri)
+
+
+def _warn_of_loss(error: OSError) -> None:
+    warn(f"some of what this stage reports is lost to tracking: {error}")

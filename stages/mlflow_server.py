@@ -93,6 +93,14 @@ class MlflowServer:
             return False
         return True
 
+    def answers(self) -> bool:
+        """Whether MLflow does, of which something has failed."""
+        try:
+            self._client.search_experiments(max_results=1)
+        except Exception:  # of a network, a database, a proxy: the failure before it was named
+            return False
+        return True
+
     def refuses(self, error: Exception) -> bool:
         """Whether MLflow never takes this: a value out of bounds, a run that a user deleted."""
         return getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from glow.atomic import write_atomically
+from glow.atomic import sync_folder, write_atomically
 
 
 @contextmanager
@@ -21,6 +21,7 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
         yield partial
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from glow import to_levels
 from glow.apps.pictures import UnreadableImage
+from glow.atomic import sync_file
 from glow.marks import UNKNOWN
 from stages.errors import InputError
 from stages.listing import PlannedShard
@@ -62,8 +62,9 @@ def make_shard(order: Order) -> None:
     seen = _Seen(order.n_bits, order.attributes, order.classes)
     try:
         about = write_shard(partial, _records(order, seen))
-        size = _on_disk(partial) if about["count"] else 0
+        size = partial.stat().st_size if about["count"] else 0
         if size:
+            sync_file(partial)
             partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
@@ -153,13 +154,3 @@ def _read(order: Order, index: int, entry: Entry) -> tuple[RawImage | None, str]
         return None, f"expected a readable file, came an error: {error.strerror or error}"
     except MemoryError:
         return None, "expected an image that fits into memory, came a larger one"
-
-
-def _on_disk(file: Path) -> int:
-    """The size of a file that a power cut cannot take away any more."""
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-        return os.fstat(handle).st_size
-    finally:
-        os.close(handle)

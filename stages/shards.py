@@ -98,22 +98,27 @@ class ShardSet:
         """Reads dataset.json; the shards lie beside it, or where GLOW_SHARDS says.
 
         Raises:
-            InputError: there is no dataset.json, it names a shard as none is named, or
-                GLOW_SHARDS is no such place.
+            InputError: there is no dataset.json, it is damaged or names a shard as none is
+                named, or GLOW_SHARDS is no such place.
         """
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            names = [name for split in manifest["splits"].values() for name in split["shards"]]
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"{folder} has no {MANIFEST}; `dvc repro preprocess` writes it"
             ) from None
-        for split in manifest["splits"].values():
-            for name in split["shards"]:
-                if not SHARD_NAME.fullmatch(name):
-                    raise InputError(
-                        f"{folder / MANIFEST} names a shard {name!r}, expected a name such as "
-                        "train-000000.tar; `dvc repro --force preprocess` writes it anew"
-                    )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(
+                f"{folder / MANIFEST} is damaged, expected the splits of a data set and their "
+                "shards; `dvc repro --force preprocess` writes it anew"
+            ) from None
+        for name in names:
+            if not SHARD_NAME.fullmatch(name):
+                raise InputError(
+                    f"{folder / MANIFEST} names a shard {name!r}, expected a name such as "
+                    "train-000000.tar; `dvc repro --force preprocess` writes it anew"
+                )
         return cls(folder, manifest, Remote.wanted())
 
     @property

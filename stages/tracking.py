@@ -1,9 +1,10 @@
 """What the stages report to MLflow: runs, curves, images, models. A side effect, never an output.
 
 Nothing here stops a training. What is reported is written to a spool on disk and then sent; if
-MLflow cannot be reached, one line says so, the stage goes on, and the run is sent later: by the
-next stage that reports on the same model, or by `python -m stages.tracking replay`. Sending can
-break off anywhere and be repeated, and nothing is recorded twice.
+MLflow cannot be reached, one line says so, the stage goes on and tries again after a pause, and
+what is left at its end is sent later: by the next stage that reports on the same model, or by
+`python -m stages.tracking replay`. Sending can break off anywhere and be repeated, and nothing is
+recorded twice.
 
 Of the stages this module and served_model.py alone import mlflow, and late: without it they run
 untracked.
@@ -25,8 +26,9 @@ from filelock import FileLock
 from stages.delivery import Delivery, Recorder, reason, warn, without_password
 from stages.mlflow_server import MlflowServer
 from stages.mlflow_ui import HOST, become_ui, is_free
+from stages.replay import send_what_waits
 from stages.run import Run, ignore, origin
-from stages.spool import SPOOLS, Operation, Spool, spool_folders
+from stages.spool import SPOOLS, Operation, Spool
 
 __all__ = ["Run", "same_run", "temperature_run", "training_run"]
 
@@ -92,32 +94,16 @@ def replay() -> None:
 
     They wait in .cache/tracking, and each leaves it once MLflow has all of it.
 
-    A run that was sent in part is completed. Stages that still run are left alone.
+    A run that was sent in part is completed. Stages that still run are left alone. What cannot be
+    read is set aside, and what cannot be sent stays; both are named, and the others are sent.
 
     Example: python -m stages.tracking replay
 
     Another server: MLFLOW_TRACKING_URI=http://127.0.0.1:5000 python -m stages.tracking replay
     """
     root = _root()
-    folders = spool_folders(root)
-    if not folders:
-        print(f"nothing to send: no run waits in {root / SPOOLS}")
-    for folder in folders:
-        spool = Spool.claim(folder)
-        if spool is None:
-            print(f"left alone: {folder.name}, whose stage is still running")
-            continue
-        server = _server(root, os.environ.get("MLFLOW_TRACKING_URI") or spool.opening["uri"])
-        try:
-            Delivery(root, server).finish(spool)
-        except Exception as error:
-            raise _fail(
-                f"MLflow at {without_password(server.uri)} fails ({reason(error)}); "
-                f"{folder} and all after it still wait"
-            ) from None
-        finally:
-            spool.release()
-        print(f"sent: {spool.opening['name']}, {spool.sent} operations, run {spool.run_id}")
+    if not send_what_waits(root, lambda uri: _server(root, uri)):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from glow.atomic import write_atomically
+from glow.atomic import make_folder, sync_folder, write_atomically
+from stages.copies import copy_file
 from stages.listing import PlannedShard
 from stages.outputs import fresh_folder
 from stages.workplace import Workplace
@@ -74,8 +75,8 @@ class Unfinished:
     def at(cls, folder: Path) -> "Unfinished":
         """In a folder of one's own."""
         unfinished = cls(folder / "shards", folder / "journal")
-        unfinished.shards.mkdir(parents=True, exist_ok=True)
-        unfinished.journal.mkdir(exist_ok=True)
+        make_folder(unfinished.shards)
+        make_folder(unfinished.journal)
         for pattern in ("*.tmp", "*.position"):  # of processes that were killed
             for left_behind in folder.rglob(pattern):
                 left_behind.unlink(missing_ok=True)
@@ -106,13 +107,14 @@ class Unfinished:
         self.position_file(shard).unlink(missing_ok=True)
 
     def made(self, shard: PlannedShard) -> Made | None:
-        """What is known of a shard; None where it is not finished."""
+        """What is known of a shard; None where it is not finished, or not all of it is there."""
         try:
             made = Made(**json.loads(self._made(shard).read_bytes()))
             size = self.file(shard).stat().st_size if made.count else 0
-        except FileNotFoundError:
+            whole = size == made.size and len(self.looks(shard)) == made.count
+        except (FileNotFoundError, ValueError, TypeError, EOFError):
             return None
-        return made if size == made.size else None
+        return made if whole else None
 
     def looks(self, shard: PlannedShard) -> NDArray[np.void]:
         """Of the images of a finished shard, in their order."""
@@ -128,7 +130,8 @@ class Unfinished:
             if error.errno != errno.EXDEV:
                 raise
             with fresh_folder(folder) as copy:
-                shutil.copytree(self.shards, copy, dirs_exist_ok=True)
+                shutil.copytree(self.shards, copy, copy_function=copy_file, dirs_exist_ok=True)
+        sync_folder(folder.parent)
         shutil.rmtree(self.shards.parent, ignore_errors=True)
 
     def _made(self, shard: PlannedShard) -> Path:
@@ -139,7 +142,9 @@ class Unfinished:
 
 
 def _number(file: Path) -> int | None:
+    """None where there is none, or where its writer died before it wrote it."""
     try:
-        return int.from_bytes(file.read_bytes(), "little")
+        content = file.read_bytes()
     except FileNotFoundError:
         return None
+    return int.from_bytes(content, "little") if content else None

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from glow.atomic import make_folder
+
 POLL_SECONDS = 1.0
 
 
@@ -33,7 +35,7 @@ class Workplace:
 
     def __post_init__(self) -> None:
         self.root = Path(os.environ.get("DVC_ROOT", ".")) / self.root
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
 
     @property
     def folder(self) -> Path:

@@ -1,6 +1,7 @@
 """A model on disk: it comes back the same, and a damaged one says so."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors import safe_open
 from glow import Glow, GlowConfig, load_glow, read_about, save_glow
 from glow.atomic import write_atomically
 from glow.checkpoint import CONFIG, WEIGHTS
+from glow.state import save_state
 
 CONFIGS = [
     GlowConfig(image_size=4, n_levels=1, depth=1, hidden_channels=4),
@@ -146,6 +148,21 @@ def test_a_damaged_model_is_a_value_error_that_says_why(
     damage(tmp_path)
     with pytest.raises(ValueError, match=message):
         load_glow(tmp_path)
+
+
+def test_a_new_folder_s_name_is_as_safe_as_what_is_written_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", watched)
+    save_state(tmp_path / "a" / "b" / "state", {"x": torch.zeros(1)}, {})
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(

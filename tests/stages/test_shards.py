@@ -119,3 +119,10 @@ def test_a_number_of_workers_that_is_none_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("GLOW_WORKERS", "two")
     with pytest.raises(InputError, match=r"^GLOW_WORKERS is 'two', expected a number of proc"):
         processes(100)
+
+
+@pytest.mark.parametrize("left", ["", "\0\0", "[]", "{}", '{"splits": {"train": 1}}'])
+def test_a_damaged_dataset_json_is_named(tmp_path: Path, left: str) -> None:
+    (tmp_path / "dataset.json").write_text(left)
+    with pytest.raises(InputError, match=r"dataset\.json is damaged.*writes it anew"):
+        ShardSet.open(tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tiny import ROOT
-from tracked import Client, free_port, history, mlflow_server, runs
+from tracked import Client, connect, free_port, history, mlflow_server, runs
 from training import Training
 from waiting import wait_for
 
@@ -70,6 +70,26 @@ def test_a_server_that_is_killed_during_a_training_has_all_of_it_after_a_replay(
         assert "glow version 1 is the champion, as the first one" in replayed.stderr
         check_complete(client, before.info.run_id, training, shards)
     assert not spool_folders(training.folder), list((training.folder / SPOOLS).iterdir())
+
+
+def test_the_run_of_a_training_that_goes_on_has_the_whole_curve(
+    shards: ShardSet, tmp_path: Path
+) -> None:
+    training = Training.new(tmp_path / "a", shards.folder)
+    tracked = {"PYTHONPATH": str(ROOT)}
+    process = training.start(log=tmp_path / "log", **tracked)
+    training.wait_for(12, process)
+    process.terminate()
+    assert process.wait(60) == 143
+    assert "goes on from step" in training.finish(**tracked)
+
+    client = connect(f"sqlite:///{training.folder / 'mlflow.db'}")
+    newest, first = runs(client)
+    assert [newest.info.status, first.info.status] == ["FINISHED", "FAILED"]
+    steps = [step for step, _ in history(client, newest.info.run_id, "valid_bits_per_dim")]
+    assert steps == list(range(5, 41, 5))
+    before = history(client, first.info.run_id, "bits_per_dim")
+    assert before == history(client, newest.info.run_id, "bits_per_dim")[: len(before)]
 
 
 def check_complete(client: Client, run_id: str, training: Training, shards: ShardSet) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from waiting import wait_for
 
 from stages import delivery, tracking
-from stages.spool import Spool
+from stages.spool import Operation, Spool
 
 for setting in tracking.SETTINGS.items():
     os.environ.setdefault(*setting)
@@ -71,6 +71,32 @@ def left_behind(root: Path, *operations: dict[str, Any]) -> Spool:
         spool.append(operation)
     spool.release()
     return spool
+
+
+class Accepting:
+    """A `Server` that takes everything and keeps none of it."""
+
+    uri = "nowhere"
+
+    def __init__(self) -> None:
+        self.got = 0
+
+    def perform(self, spool: Spool, operations: list[Operation]) -> None:
+        """Counts them."""
+        spool.run_id = "a"
+        self.got += len(operations)
+
+    def has(self, run_id: str) -> bool:
+        """Every run."""
+        return True
+
+    def answers(self) -> bool:
+        """Always."""
+        return True
+
+    def refuses(self, error: Exception) -> bool:
+        """Nothing."""
+        return False
 
 
 def free_port() -> int:
