@@ -1,4 +1,4 @@
-"""The files that a source reads: a stamp of each, and what only looks like an image."""
+"""The files that a source reads, and a stamp of each."""
 
 import json
 import os
@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
-from glow.apps.pictures import SUFFIXES
 from stages.params import DataParams
 from stages.sources.files import Location
 
@@ -39,7 +38,7 @@ def _local_stamps(root: Path) -> Iterator[str]:
         about = root.stat()
         yield f"{about.st_size}\0{about.st_mtime_ns}"
         return
-    for entry in _walk(root):
+    for entry in walk(root):
         try:
             about = entry.stat()
         except OSError:  # a link to nothing
@@ -63,33 +62,7 @@ def _remote_stamps(root: Location) -> Iterator[str]:
         yield f"{name}\0{json.dumps(known, sort_keys=True, default=repr)}"
 
 
-def left_out(root: Location) -> dict[str, str]:
-    """What has the name of an image and is none that could be read, and why; not of a store."""
-    if root.is_remote or not root.is_folder():
-        return {}
-    base, found = root.local.resolve(), {}
-    for entry in _walk(base):
-        if Path(entry.name).suffix.lower() in SUFFIXES and (reason := _why_not(entry, base)):
-            name = os.path.relpath(entry.path, base)
-            found[os.fsencode(name).decode(errors="backslashreplace")] = reason
-    return dict(sorted(found.items()))
-
-
-def _why_not(entry: "os.DirEntry[str]", base: Path) -> str:
-    try:
-        mode = entry.stat().st_mode
-    except OSError as error:
-        return f"a link to nothing ({error.strerror})" if entry.is_symlink() else str(error)
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    if not stat.S_ISREG(mode):
-        return "no file but a pipe, socket or device"
-    if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(base):
-        return "a link out of the folder"
-    return ""
-
-
-def _walk(root: Path) -> Iterator["os.DirEntry[str]"]:
+def walk(root: Path) -> Iterator["os.DirEntry[str]"]:
     """All but hidden ones; linked folders are not entered."""
     waiting = [str(root)]
     while waiting:

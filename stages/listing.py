@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from glow.apps.pictures import FORMATS
 from stages.code import digest_of
 from stages.params import DataParams, SplitParams
 from stages.shards import SPLITS
 from stages.sources.source import NOT_TEST, Entry
 
 MAKERS = ("stages.makers", "stages.sources.choose")  # of shards; what describes them can change
-LIBRARIES = ("numpy", "pillow")  # decode, resize and quantise
+PLUGINS = ("pillow-heif",) if "HEIF" in FORMATS else ()
+LIBRARIES = ("numpy", "pillow", *PLUGINS)  # decode, resize and quantise
 REACTIONS = {"on_error", "max_bad"}  # params that change no shard which could be finished
 
 

@@ -4,6 +4,7 @@ A shard is made by one process from beginning to end, and what is finished is ke
 DVC's outputs: a run that was stopped goes on from there.
 """
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 
 from stages.errors import run
 from stages.feasible import check_names
-from stages.files_of import folder_of, left_out, stamps
+from stages.files_of import folder_of, stamps
 from stages.listing import Listing
 from stages.makers import make_shards
 from stages.outputs import write_json
@@ -21,6 +22,7 @@ from stages.shards import MANIFEST
 from stages.sources.choose import make_source
 from stages.sources.source import Source
 from stages.unfinished import Unfinished
+from stages.unread import left_out, lines
 
 
 def preprocess(data: DataParams, seed: int, folder: Path) -> dict[str, Any]:
@@ -46,6 +48,8 @@ def listed(data: DataParams, seed: int) -> tuple[Source, Listing]:
     source = make_source(data, seed)
     entries = source.entries()
     check_names(source)
+    for line in lines(data.folder.path, left_out(data), source.passed_over):
+        print(line, file=sys.stderr, flush=True)
     return source, Listing.of(entries, data)
 
 
@@ -64,8 +68,9 @@ def make_dataset(
     from stages.description import Description  # with libraries that the other processes lack
 
     content = Description(source, listing, data, made, into).write()
-    root = folder_of(data)
-    content["left_out"] = left_out(root) if root is not None else {}
+    content["left_out"] = left_out(data)
+    if source.passed_over:
+        content["passed_over"] = source.passed_over
     write_json(into.shards / MANIFEST, content)
     return content
 

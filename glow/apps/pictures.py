@@ -2,32 +2,67 @@
 
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 # All that is read as an image: Pillow's name of each format, and the suffixes of its files.
-FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",)}
+FORMATS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    **({"AVIF": (".avif",)} if features.check_module("avif") else {}),
+    **({"HEIF": (".heic", ".heif", ".hif")} if find_spec("pillow_heif") else {}),
+}
 SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
-KINDS = "PNG, JPEG or WebP"  # as users call them
+SENT_FORMATS = ("PNG", "JPEG", "WEBP")  # by strangers, to a server: fewer decoders to try
+TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 ORIENTATION = 0x0112  # EXIF; 2 to 8 are put upright by these
 UPRIGHT = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))
 # What Pillow raises on damaged files, each from another corner of its decoders.
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError)
 
 
+def kinds_of(formats: Collection[str]) -> str:
+    """Formats as users call them: PNG, JPEG or WebP."""
+    *others, last = ({"WEBP": "WebP", "HEIF": "HEIC"}.get(name, name) for name in formats)
+    return f"{', '.join(others)} or {last}"
+
+
+KINDS, SENT_KINDS = kinds_of(FORMATS), kinds_of(SENT_FORMATS)
+
+
 class UnreadableImage(ValueError):
     """One image cannot be used; says why."""
 
 
-def open_image(file: Path | IO[bytes]) -> Image.Image:
-    """The image with only its header read; UnreadableImage where it is none."""
-    with _reported():
-        return Image.open(file, formats=tuple(FORMATS))
+def open_image(
+    file: Path | IO[bytes], *, formats: Collection[str] = tuple(FORMATS)
+) -> Image.Image:
+    """The image with only its header read, the first one of several.
+
+    Args:
+        file: to read; stays open until the image is closed.
+        formats: of FORMATS that it may have.
+
+    Raises:
+        UnreadableImage: it is no such image, or a huge one.
+    """
+    if "HEIF" in formats:
+        _register_heif()
+    with _reported(kinds_of(formats)):
+        image = Image.open(file, formats=tuple(formats))
+        _check_tiles(image)
+        return image
 
 
 def decode(image: Image.Image) -> Image.Image:
@@ -50,10 +85,29 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
+@lru_cache(maxsize=1)
+def _register_heif() -> None:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+
+
+def _check_tiles(image: Image.Image) -> None:
+    """A TIFF may have tiles larger than itself, which Pillow holds against no limit."""
+    tags = getattr(image, "tag_v2", {})
+    pixels = int(tags.get(TILE_WIDTH, 1)) * int(tags.get(TILE_LENGTH, 1))
+    if pixels > (Image.MAX_IMAGE_PIXELS or pixels):
+        raise Image.DecompressionBombError(f"its tiles have {pixels} pixels")
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits
-        levels = np.asarray(image).astype(np.int64) >> 8
-        return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # 16 bits, or 32 of which these are used
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() >= 2**16:
+            raise UnreadableImage("expected 8 or 16 bits a channel, came 32")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise UnreadableImage("expected 8 or 16 bits a channel, came floating-point numbers")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
@@ -61,14 +115,16 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
+def _reported(kinds: str = KINDS) -> Iterator[None]:
     """Turns what Pillow raises into UnreadableImage with a reason in words."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
+    except UnreadableImage:
+        raise
     except UnidentifiedImageError:
-        raise UnreadableImage(f"expected a {KINDS} image, came something else") from None
+        raise UnreadableImage(f"expected a {kinds} image, came something else") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"expected a smaller image, came a huge one: {error}") from None
     except (*DAMAGE, struct.error) as error:

@@ -11,7 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from glow import GlowConfig, to_levels
-from glow.apps.pictures import UnreadableImage, center_square, decode, open_image, resized
+from glow.apps.pictures import (
+    SENT_FORMATS,
+    UnreadableImage,
+    center_square,
+    decode,
+    open_image,
+    resized,
+)
 
 MAX_IMAGES = 1000  # of a request, both ways
 MAX_BYTES = 16 * 2**20  # of an image file
@@ -57,7 +64,7 @@ def uploaded(file: bytes, config: GlowConfig) -> Tensor:
         BadRequest: it is too large.
         UnreadableImage: it is no image, or a damaged one.
     """
-    with open_image(io.BytesIO(file)) as image:
+    with open_image(io.BytesIO(file), formats=SENT_FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise BadRequest(
                 f"expected at most {MAX_PIXELS} pixels, came {image.width}x{image.height}"

@@ -1,6 +1,7 @@
 """Where the files of a data set lie: in a folder, or behind a URL that fsspec reads."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from urllib.parse import unquote
 from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError
 
+N_SUFFIXES = 20  # of files that are not read
 AHEAD = 2**16  # bytes that a remote file is read ahead of what was asked for
 
 
@@ -62,18 +64,23 @@ class Location:
         Raises:
             InputError: a name is not UTF-8.
         """
-        if self.is_remote:
-            found: Iterable[str] = self.told()
-        else:
-            found = _walk(self.local.resolve(), suffixes)
-        names = sorted(name for name in found if _wanted(name.rpartition("/")[2], suffixes))
+        return self.sifted(suffixes)[0]
+
+    def sifted(self, suffixes: set[str] | None) -> tuple[list[str], list[str]]:
+        """What `files` gives, and the other files that lie there."""
+        found: Iterable[str] = self.told() if self.is_remote else _walk(self.local.resolve())
+        names: list[str] = []
+        others: list[str] = []
+        for name in found:
+            wanted = suffixes is None or Path(name).suffix.lower() in suffixes
+            (names if wanted else others).append(name)
         for name in names:
             if any("\ud800" <= letter <= "\udfff" for letter in name):
                 came = os.fsencode(name)
                 raise InputError(
                     f"{self}: expected names in UTF-8, came {came!r}; rename the file"
                 )
-        return names
+        return sorted(names), others
 
     def open(self) -> IO[bytes]:
         """The file to read from anywhere in it."""
@@ -146,17 +153,28 @@ def reached(location: Location) -> Iterator[None]:
         ) from None
 
 
-def _walk(base: Path, suffixes: set[str] | None) -> Iterator[str]:
+def by_suffix(names: Iterable[str]) -> dict[str, int]:
+    """How many files have each suffix; see `most_frequent`."""
+    return most_frequent(Counter(Path(name).suffix for name in names))
+
+
+def most_frequent(suffixes: Counter[str]) -> dict[str, int]:
+    """Suffixes in lower case and how often they come; the rarest are counted as one."""
+    counts: Counter[str] = Counter()
+    for suffix, count in suffixes.items():
+        text = os.fsencode(suffix.lower() or "none").decode(errors="backslashreplace")
+        counts[text] += count
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rest = sum(count for _, count in ordered[N_SUFFIXES:])
+    return dict(ordered[:N_SUFFIXES]) | ({"others": rest} if rest else {})
+
+
+def _walk(base: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(base):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             file = Path(folder, name)
-            if not _wanted(name, suffixes) or not file.is_file():
+            if name.startswith(".") or not file.is_file():
                 continue
             if not file.is_symlink() or file.resolve().is_relative_to(base):
                 yield file.relative_to(base).as_posix()
-
-
-def _wanted(name: str, suffixes: set[str] | None) -> bool:
-    suffix = Path(name).suffix.lower()
-    return not name.startswith(".") and (suffixes is None or suffix in suffixes)

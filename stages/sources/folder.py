@@ -5,14 +5,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
 from glow.apps.pictures import SUFFIXES, UnreadableImage, resized
 from stages.errors import InputError
 from stages.params import FolderParams
-from stages.sources.files import Location
+from stages.sources.files import Location, by_suffix
 from stages.sources.named_folders import Meaning, meaning_of
 from stages.sources.pictures import cropped, decoded, opened, raw
 from stages.sources.source import Entry, RawImage, Source
@@ -42,7 +42,12 @@ class FolderSource(Source):
     @property
     def classes(self) -> tuple[str, ...]:
         """The outermost folders that differ, where every image is in one; sorted."""
-        return _listing(self.params)[1].classes
+        return _listing(self.params).meaning.classes
+
+    @property
+    def passed_over(self) -> dict[str, int]:
+        """Files that are no images by their suffix, and none of the tables."""
+        return _listing(self.params).passed_over
 
     def entries(self) -> list[Entry]:
         """All images, sorted by path; for tiles, the header of each photograph is read.
@@ -50,7 +55,7 @@ class FolderSource(Source):
         What their folders are taken for is said on stderr.
         """
         _listing.cache_clear()
-        images, meaning = _listing(self.params)
+        images, meaning, _ = _listing(self.params)
         if line := meaning.line():
             print(f"folders in {self._root}: {line}", file=sys.stderr, flush=True)
         attributes = self._rows(self.params.attributes, read_attributes, images)
@@ -106,31 +111,40 @@ class FolderSource(Source):
         return image.crop((left, top, left + side, top + side))
 
 
+class Listing(NamedTuple):
+    """Images, what their folders say of them, and what else is there, by suffix."""
+
+    images: list[str]
+    meaning: Meaning
+    passed_over: dict[str, int]
+
+
 @lru_cache(maxsize=1)
-def _listing(params: FolderParams) -> tuple[list[str], Meaning]:
-    images = _images(Location(params.path))
+def _listing(params: FolderParams) -> Listing:
+    root = Location(params.path)
+    if not root.is_folder():
+        raise InputError(
+            f"{root}: expected a folder of images, came no such folder; "
+            "put your images there, or correct data.folder.path"
+        )
+    images, others = root.sifted(SUFFIXES)
+    if not images:
+        came = ", ".join(f"{n} {suffix!a}" for suffix, n in by_suffix(others).items())
+        raise InputError(
+            f"{root}: expected images ({', '.join(sorted(SUFFIXES))}), came "
+            f"{f'none but {came}' if came else 'none'} "
+            "(hidden files and links out of the folder do not count); put your images there"
+        )
     meaning = meaning_of(
         params.path,
         images,
         split_folders=params.split_folders,
         class_folders=params.class_folders,
     )
-    return images, replace(meaning, parts={}) if params.splits else meaning
-
-
-def _images(root: Location) -> list[str]:
-    if not root.is_folder():
-        raise InputError(
-            f"{root}: expected a folder of images, came no such folder; "
-            "put your images there, or correct data.folder.path"
-        )
-    images = root.files(SUFFIXES)
-    if not images:
-        raise InputError(
-            f"{root}: expected images ({', '.join(sorted(SUFFIXES))}), came none "
-            "(hidden files and links out of the folder do not count); put your images there"
-        )
-    return images
+    if params.splits:
+        meaning = replace(meaning, parts={})
+    tables = {params.attributes, params.splits}
+    return Listing(images, meaning, by_suffix(name for name in others if name not in tables))
 
 
 @lru_cache(maxsize=64)  # in every process; large ones are some 10 MB each

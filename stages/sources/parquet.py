@@ -11,7 +11,7 @@ from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.facts import Facts, class_names
-from stages.sources.files import Location, reached
+from stages.sources.files import Location, by_suffix, reached
 from stages.sources.parquet_columns import Columns, columns_of
 from stages.sources.pictures import cropped, decoded_bytes, raw
 from stages.sources.scratch import Scratch, Spot, read_spot
@@ -49,6 +49,11 @@ class ParquetSource:
         """The names in the schema, else class_0, class_1, ..., where some image has a label."""
         listing = _listing(self._root)
         return class_names(listing.classes, listing.facts, f"{self._root}")
+
+    @property
+    def passed_over(self) -> dict[str, int]:
+        """Files beside those of Parquet."""
+        return by_suffix(self._root.sifted({".parquet"})[1])
 
     def entries(self) -> list[Entry]:
         """All images, file by file."""

@@ -65,6 +65,11 @@ class Source(Protocol):
         """Names of the classes, of which every image has one; by default there are none."""
         return ()
 
+    @property
+    def passed_over(self) -> dict[str, int]:
+        """How many files lie among its own and are not read, by suffix; most frequent first."""
+        return {}
+
     def entries(self) -> list[Entry]:
         """All images; raises InputError where there is nothing to read."""
 

@@ -1,30 +1,33 @@
 """WebDataset shards that others made: tars of key.jpg, key.json and key.cls, one key an image."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from glow.apps.pictures import SUFFIXES
 from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.facts import Facts, class_names
-from stages.sources.files import Location
+from stages.sources.files import Location, most_frequent
 from stages.sources.pictures import cropped, decoded_bytes, fetched_part, raw
 from stages.sources.source import Entry, RawImage
 from stages.sources.split_names import splits_by_name
-from stages.sources.tar_samples import Member, Sample, samples
+from stages.sources.tar_samples import TEXTS, Member, Sample, samples
 
 CLASSES = "classes.txt"
 Found = tuple[str, str, Member]  # shard, key, image
 
 
 class Listing(NamedTuple):
-    """All images, the split of each shard, and what is known of each image."""
+    """All images, the split of each shard, what is known of each image, and what is not read."""
 
     found: list[Found]
     splits: dict[str, str | None]
     facts: Facts
+    passed_over: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,15 @@ class WebdatasetSource:
         """The lines of classes.txt, else class_0, class_1, ..., where some image has a .cls."""
         return class_names(_names(self._root), _listing(self._root).facts, f"{self._root}")
 
+    @property
+    def passed_over(self) -> dict[str, int]:
+        """Members of shards, as .txt or .seg.png, and files beside the shards."""
+        return _listing(self._root).passed_over
+
     def entries(self) -> list[Entry]:
         """All images, shard by shard."""
         _listing.cache_clear()
-        found, splits, facts = _listing(self._root)
+        found, splits, facts, _ = _listing(self._root)
         labels = facts.labels if self.classes else [None] * len(found)
         known = zip(found, facts.attributes(), labels, strict=True)
         return [
@@ -79,12 +87,14 @@ class WebdatasetSource:
 @lru_cache(maxsize=1)
 def _listing(root: Location) -> Listing:
     found: list[Found] = []
-    shards, facts = _shards(root), Facts()
+    (shards, beside), facts = _shards(root), Facts()
+    unread = Counter(PurePosixPath(name).suffix for name in beside if name != CLASSES)
     splits = splits_by_name(f"{root}", shards)
     for shard in shards:
         for key, sample in samples(root / shard):
             where = f"{root / shard}: {key}"
             images = [suffix for suffix in sample if suffix in SUFFIXES]
+            unread.update(sample.keys() - {*images, *(TEXTS if images else ())})
             if len(images) > 1:
                 raise InputError(
                     f"{where}: expected one image, came {' and '.join(images)}; remove the others"
@@ -94,17 +104,17 @@ def _listing(root: Location) -> Listing:
                 facts.add(*_flags(_content(where, sample)), _label(where, sample))
     if not found:
         raise InputError(f"{root}: expected images in the shards, came none; put them there")
-    return Listing(found, splits, facts)
+    return Listing(found, splits, facts, most_frequent(unread))
 
 
-def _shards(root: Location) -> list[str]:
-    shards = root.files({".tar"}) if root.is_folder() else []
+def _shards(root: Location) -> tuple[list[str], list[str]]:
+    shards, beside = root.sifted({".tar"}) if root.is_folder() else ([], [])
     if not shards:
         raise InputError(
             f"{root}: expected WebDataset shards (.tar, uncompressed), came none; put them there, "
             "or correct data.folder.path"
         )
-    return shards
+    return shards, beside
 
 
 def _content(where: str, sample: Sample) -> dict[str, Any]:

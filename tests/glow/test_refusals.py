@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from commands import refused
 
+from glow.apps.pictures import KINDS
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -17,8 +19,8 @@ from commands import refused
         ("sample --class Smiling", "expected none, as the model has no classes"),
         ("sample --neighbours none", "none is not there"),
         ("reconstruct none.png", "none.png is not there, expected an image or a folder"),
-        ("reconstruct models", "no PNG, JPEG or WebP in models"),
-        ("reconstruct params.yaml", "params.yaml: expected a PNG, JPEG or WebP image"),
+        ("reconstruct models", f"no {KINDS} in models"),
+        ("reconstruct params.yaml", f"params.yaml: expected a {KINDS} image"),
         ("reconstruct faces -o faces", "output is faces, where faces/a.png is"),
         ("reconstruct face.png -o face.png", "output is face.png, where face.png is"),
         ("reconstruct face.png faces/face.png -o back", "several images are named face"),

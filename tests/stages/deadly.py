@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ class DeadlySource:
     credit: str = "nobody"
     attribute_names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     def entries(self) -> list[Entry]:
         """All of them."""

@@ -82,8 +82,8 @@ FILES = {
     "drawing.png": (b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>', ELSE),
     "page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", ELSE),
     "text.png": (b"no image\n", ELSE),
-    "gif.png": (encoded(Image.fromarray(NOISE), "GIF"), ELSE),
-    "bmp.jpg": (encoded(Image.fromarray(NOISE), "BMP"), ELSE),
+    "targa.png": (encoded(Image.fromarray(NOISE), "TGA"), ELSE),
+    "ppm.jpg": (encoded(Image.fromarray(NOISE), "PPM"), ELSE),
     "heic.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500), ELSE),
     "bomb.png": (bomb(), HUGE),
     "huge.png": (png_header(60_000, 60_000, chunk(b"IDAT", b"x")), HUGE),
@@ -121,6 +121,7 @@ def good_ones() -> dict[str, bytes]:
         "a-jpeg.png": JPEG,
         "a-png.webp": PNG,
         "a-webp.jpg": WEBP,
+        **{f"a-{kind}.png": encoded(image, kind) for kind in ("BMP", "GIF", "TIFF")},
     }
 
 

@@ -1,6 +1,7 @@
 """The source `folder`: every kind of image, every crop, and tables that fit or say why not."""
 
 import pickle
+import struct
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Literal
@@ -9,12 +10,13 @@ from unicodedata import normalize
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from tiny import ROOT
+from tiny import ROOT, tiny
 
-from glow.apps.pictures import UnreadableImage
+from glow.apps.pictures import FORMATS, UnreadableImage
 from stages.errors import InputError
 from stages.listing import split_of
 from stages.params import FolderParams, SplitParams
+from stages.preprocess import preprocess
 from stages.sources.folder import FolderSource
 from stages.sources.source import Pixels
 
@@ -118,6 +120,80 @@ def test_resizing_is_antialiased(tmp_path: Path) -> None:
     assert np.abs(pixels(tmp_path, "a.png")[:, 1:-1].astype(int) - 127).max() < 8
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_suffix_of_an_image_is_read(tmp_path: Path, kind: str) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    for number, suffix in enumerate(FORMATS[kind]):
+        save(tmp_path / f"{number}{suffix.upper()}", format=kind)
+        save(tmp_path / f"{number}{suffix}", format=kind)
+    images = source(tmp_path)
+    entries = images.entries()
+    assert len(entries) == 2 * len(FORMATS[kind])
+    assert images.passed_over == {}
+    for entry in entries:
+        assert np.abs(images.read(entry).pixels.astype(int) - (255, 0, 0)).max() < 8
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_every_mode_of_tiff_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGB", (8, 8), "white")
+    full = Image.new("I;16", (8, 8), 0xFFFF) if mode == "I;16" else image.convert(mode)
+    save(tmp_path / "a.tif", full)
+    assert (pixels(tmp_path, "a.tif") == 255).all()
+
+
+@pytest.mark.parametrize(("mode", "came"), [("F", "floating-point numbers"), ("I", "32")])
+def test_numbers_of_an_unknown_scale_are_no_image(tmp_path: Path, mode: str, came: str) -> None:
+    save(tmp_path / "a.tif", Image.new(mode, (8, 8), 2**20))
+    with pytest.raises(UnreadableImage, match=f"expected 8 or 16 bits a channel, came {came}"):
+        pixels(tmp_path, "a.tif")
+
+
+def test_the_first_picture_of_several_is_read(tmp_path: Path) -> None:
+    others = [Image.new("RGB", (8, 8), color) for color in ("blue", "green")]
+    for suffix in ("gif", "tif", "webp", "png"):
+        save(tmp_path / f"a.{suffix}", save_all=True, append_images=others)
+        read = pixels(tmp_path, f"a.{suffix}")
+        assert np.abs(read.astype(int) - (255, 0, 0)).max() < 8
+
+
+def test_a_tile_of_a_tiff_is_no_bomb(tmp_path: Path) -> None:
+    tags = {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1, 322: 60_000, 323: 60_000, 324: 8}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in {**tags, 325: 8}.items()]
+    header = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    (tmp_path / "a.tif").write_bytes(header + b"".join(entries) + bytes(4))
+    with pytest.raises(UnreadableImage, match="expected a smaller image, came a huge one"):
+        pixels(tmp_path, "a.tif")
+
+
+def test_what_is_no_image_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(60):
+        save(tmp_path / f"{number}.png", Image.new("RGB", (8, 8), (number, 0, 0)))
+        (tmp_path / f"{number}.SVG").write_text("<svg/>")
+    for name in ("README", "in/notes.txt", "a.jxl", ".hidden.txt", "t.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(HEADER + "".join(f"{n}.png,1,0\n" for n in range(60)))
+    (tmp_path / "linked").symlink_to(tmp_path / "in")
+    (tmp_path / "elsewhere").symlink_to("/etc")
+    changes = {"data.source": "folder", "data.folder.path": str(tmp_path), "data.image_size": 8}
+    data = tiny(**changes, **{"data.folder.attributes": "t.csv"}).data
+    content = preprocess(data, 0, tmp_path / ".shards")
+    assert content["passed_over"] == {".svg": 60, ".jxl": 1, ".txt": 1, "none": 1}
+    linked = dict.fromkeys(("elsewhere", "linked"), "a linked folder, which is not entered")
+    assert content["left_out"] == linked
+    said = [line for line in capsys.readouterr().err.splitlines() if str(tmp_path) in line]
+    assert ["2 left out" in said[0], "63 other files" in said[1]] == [True, True]
+    assert "60 '.svg'" in said[1]
+    assert len(said) == 2
+
+
+def test_a_folder_without_images_says_what_is_there(tmp_path: Path) -> None:
+    save(tmp_path / "a.png").rename(tmp_path / "a.jxl")
+    with pytest.raises(InputError, match=r"expected images \(.*\), came none but 1 '.jxl'"):
+        source(tmp_path).entries()
+
+
 def test_tiles_are_row_major_and_whole(tmp_path: Path) -> None:
     save(tmp_path / "in" / "a#1.png", numbered(14, 9))
     assert names(tmp_path, crop="tiles") == [f"in/a#1.png#{i:04d}" for i in range(6)]
@@ -185,8 +261,8 @@ def test_damaged_images_are_unreadable(tmp_path: Path, suffix: str) -> None:
     file.write_bytes(b"")
     with pytest.raises(UnreadableImage, match="came an empty file"):
         pixels(tmp_path, file.name)
-    save(file, format="GIF")
-    with pytest.raises(UnreadableImage, match="expected a PNG, JPEG or WebP"):
+    save(file, format="PPM")
+    with pytest.raises(UnreadableImage, match="expected a PNG, JPEG, WebP, BMP, TIFF, GIF"):
         pixels(tmp_path, file.name)
 
 

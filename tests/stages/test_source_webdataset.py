@@ -97,6 +97,37 @@ def test_faces_of_celeba_can_be_cropped(tmp_path: Path) -> None:
         pixels(source(tmp_path, crop="tiles"), shards.entries()[0])
 
 
+def test_names_may_have_dots_of_their_own(tmp_path: Path) -> None:
+    members = [
+        *("IMG_1.2024.jpg", "IMG_1.2025.json", "IMG_1.2025.jpg", "IMG_2.jpg", "v1.0.2.gif"),
+        *("St.Gallen.jpg", "St.Gallen.json", "St.Moritz.bmp", "Mr. No.jpg"),
+    ]
+    contents = {
+        name: about(Hat=True) if name.endswith(".json") else image(number)
+        for number, name in enumerate(members)
+    }
+    tar(tmp_path / "a.tar", contents)
+    shards = source(tmp_path)
+    entries = by_name(shards)
+    keys = ["IMG_1.2024", "IMG_1.2025", "IMG_2", "v1.0.2", "St.gallen", "St.moritz", "Mr. No"]
+    assert list(entries) == [f"a.tar/{key}" for key in keys]
+    numbers = [number for number, name in enumerate(members) if not name.endswith(".json")]
+    for number, entry in zip(numbers, entries.values(), strict=True):
+        assert (pixels(shards, entry) == picture(number)).all()
+    assert shards.passed_over == {}
+
+
+def test_what_is_not_read_is_counted(tmp_path: Path) -> None:
+    members = {"0.png": image(0), "0.seg.png": image(1), "0.txt": b"a face", "._0.png": b"macOS"}
+    tar(tmp_path / "a.tar", {**members, "1.mp4": b"", "1.json": b"{}", "README": b""})
+    tar(tmp_path / "b.tar.gz", {"0.png": image(0)})
+    save(tmp_path / "classes.txt", "cat\n")
+    shards = source(tmp_path)
+    assert list(by_name(shards)) == ["a.tar/0"]
+    counted = {".seg.png": 1, ".txt": 1, ".mp4": 1, ".json": 1, "none": 1, ".gz": 1}
+    assert shards.passed_over == counted
+
+
 def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
     made = tarfile.TarInfo(name)
     made.type, made.linkname = kind, link

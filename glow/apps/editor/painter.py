@@ -9,7 +9,7 @@ from torch import Tensor
 from glow.apps.actions import Actions
 from glow.apps.editor.sessions import Encoded
 from glow.apps.editor.wishes import Drawn, Look, Uploaded
-from glow.apps.pictures import KINDS
+from glow.apps.pictures import SENT_KINDS
 from glow.apps.uploads import BadRequest, uploaded
 
 SEED = 0  # of the dequantisation noise: the same image has the same latents
@@ -34,7 +34,7 @@ class Painter:
     def levels(self, file: bytes) -> Tensor:
         """An image file as levels (C, H, W); see `uploaded`."""
         if not file:
-            raise BadRequest(f"expected a {KINDS} image, came an empty file")
+            raise BadRequest(f"expected a {SENT_KINDS} image, came an empty file")
         return uploaded(file, self.config)
 
     def read(self, levels: Tensor, label: str | None) -> Reading:
