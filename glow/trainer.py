@@ -19,6 +19,7 @@ from glow.bits import bits_per_dim, dequantize
 from glow.capture import Captured, Work, obstacle
 from glow.flat import GradientVector, flatten_parameters
 from glow.model import Glow
+from glow.muon import network_matrices
 from glow.parallel import average, rank, world_size
 from glow.schedule import TrainConfig
 from glow.state import load_state, save_state
@@ -109,7 +110,13 @@ class Trainer:
         self._sums = self.weights.new_zeros(len(self.weights) + 2)
         self.gradients = self._sums[:-2]
         self._into = GradientVector(glow.parameters(), self.gradients)
-        self.update = Update(self.weights, self.gradients, self.ema, optimizer=config.optimizer)
+        self.update = Update(
+            self.weights,
+            self.gradients,
+            self.ema,
+            optimizer=config.optimizer,
+            matrices=network_matrices(glow),
+        )
         self._buffers = [buffer for norm in norms for buffer in norm.buffers()]
         self._ema_buffers = [
             buffer
@@ -158,6 +165,7 @@ class Trainer:
             learning_rate=rate,
             scale=min(1.0, self.config.max_grad_norm / max(norm, 1e-12)),
             ema_decay=self.config.ema_decay_at(self.step),
+            muon_learning_rate=self.config.muon_learning_rate * self.config.factor_at(self.step),
         )
         with torch.no_grad():
             for mean, buffer in zip(self._ema_buffers, self._buffers, strict=True):

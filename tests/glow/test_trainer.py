@@ -40,7 +40,7 @@ def trainer(steps: int, **changes: object) -> Trainer:
     return Trainer(glow, TrainConfig(steps=steps, **{**HOW, **changes}), seed=0)
 
 
-@pytest.mark.parametrize("optimizer", ["adamax", "adamw"])
+@pytest.mark.parametrize("optimizer", ["adamax", "adamw", "muon"])
 def test_bits_fall(optimizer: str) -> None:
     reports = list(trainer(30, optimizer=optimizer).train(batch_at))
     assert [report.step for report in reports] == list(range(1, 31))
@@ -48,7 +48,7 @@ def test_bits_fall(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 5, 9])
-@pytest.mark.parametrize("optimizer", ["adamax", "adamw"])
+@pytest.mark.parametrize("optimizer", ["adamax", "adamw", "muon"])
 def test_a_resumed_training_ends_in_the_same_weights(
     tmp_path: Path, stop: int, optimizer: str
 ) -> None:
