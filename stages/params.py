@@ -116,8 +116,9 @@ class TrainParams(Section):
 
     steps: Positive
     batch_size: Positive
-    optimizer: Literal["adamax", "adamw"]
+    optimizer: Literal["adamax", "adamw", "muon"]
     learning_rate: float = Field(gt=0.0)
+    muon_learning_rate: float = Field(default=0.01, gt=0.0)  # of networks' kernels, with muon
     warmup_steps: int = Field(ge=0)
     decay_steps: int = Field(ge=0)  # the last steps, in which the rate falls to zero by a cosine
     max_grad_norm: float = Field(gt=0.0)

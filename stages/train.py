@@ -45,7 +45,10 @@ LIBRARIES = ("torch",)  # that decide the weights, with our own code
 
 def fingerprint(seed: int, model: ModelParams, train: TrainParams, checksum: str) -> str:
     """A hash of all that decides the trained weights, by which stages find the training's run."""
-    parts = [seed, model.model_dump(), train.model_dump(exclude={"checkpoint_minutes"}), checksum]
+    idle = {"checkpoint_minutes"}
+    if train.optimizer != "muon":
+        idle.add("muon_learning_rate")
+    parts = [seed, model.model_dump(), train.model_dump(exclude=idle), checksum]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

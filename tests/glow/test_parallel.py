@@ -12,7 +12,7 @@ from small import config_of, new_glow
 
 from glow import Glow, GlowConfig, dequantize
 from glow.parallel import rank, world_size
-from glow.schedule import TrainConfig
+from glow.schedule import Optimizer, TrainConfig
 from glow.trainer import Batch, Trainer
 
 BATCH, STEPS = 8, 12
@@ -32,7 +32,11 @@ def part(batch: Batch) -> Batch:
     return Batch(batch.levels[rows], None if batch.labels is None else batch.labels[rows])
 
 
-def curve(micro_batch: int | None = None, **changes: Any) -> list[float]:  # noqa: ANN401
+def curve(
+    micro_batch: int | None = None,
+    optimizer: Optimizer = "adamax",
+    **changes: Any,  # noqa: ANN401 - of the config
+) -> list[float]:
     """Losses and norms of a training in float64, in as many processes as there are."""
     config = config_of(n_levels=2, side=8, channels=3, n_bits=5, **changes)
     glow = new_glow(config, noise=0.02)
@@ -42,7 +46,7 @@ def curve(micro_batch: int | None = None, **changes: Any) -> list[float]:  # noq
     glow.initialize(x.double())
     how = TrainConfig(
         steps=STEPS,
-        optimizer="adamax",
+        optimizer=optimizer,
         learning_rate=1e-2,
         warmup_steps=2,
         decay_steps=4,
@@ -62,6 +66,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "classes": {"classes": ("a", "b", "c")},
     "reversible": {"backprop": "reversible"},
     "balanced": {"backprop": "balanced"},
+    "muon": {"optimizer": "muon"},
 }
 every_model = pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
 
