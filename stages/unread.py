@@ -8,6 +8,7 @@ from pathlib import Path
 from glow.apps.pictures import SUFFIXES
 from stages.files_of import folder_of, walk
 from stages.params import DataParams
+from stages.sources.links import Links
 
 # Of sources that read all such files below their folder; others know theirs by name.
 WALKED = {"folder": SUFFIXES, "webdataset": {".tar"}, "parquet": {".parquet"}}
@@ -23,9 +24,10 @@ def left_out(data: DataParams) -> dict[str, str]:
     if root is None or root.is_remote or not root.is_folder():
         return {}
     base, found = root.local.resolve(), {}
+    links = Links(base)
     for entry in walk(base):
         named = Path(entry.name).suffix.lower() in WALKED.get(data.source, SUFFIXES)
-        if reason := _why_not(entry, base, named=named, walked=data.source in WALKED):
+        if reason := _why_not(entry, links, named=named, walked=data.source in WALKED):
             name = os.path.relpath(entry.path, base)
             found[os.fsencode(name).decode(errors="backslashreplace")] = reason
     return dict(sorted(found.items()))
@@ -51,7 +53,7 @@ def _short(text: str) -> str:
     return text if len(text) < 300 else f"{text[:300]}..."
 
 
-def _why_not(entry: "os.DirEntry[str]", base: Path, *, named: bool, walked: bool) -> str:
+def _why_not(entry: "os.DirEntry[str]", links: Links, *, named: bool, walked: bool) -> str:
     try:
         mode = entry.stat().st_mode
     except OSError as error:
@@ -66,6 +68,6 @@ def _why_not(entry: "os.DirEntry[str]", base: Path, *, named: bool, walked: bool
         return "a folder"
     if not stat.S_ISREG(mode):
         return "no file but a pipe, socket or device"
-    if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(base):
+    if entry.is_symlink() and not links.follows(Path(entry.path)):
         return "a link out of the folder"
     return ""

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError
+from stages.sources.links import Links
 
 N_SUFFIXES = 20  # of files that are not read
 AHEAD = 2**16  # bytes that a remote file is read ahead of what was asked for
@@ -58,8 +59,8 @@ class Location:
     def files(self, suffixes: set[str] | None = None) -> list[str]:
         """Sorted POSIX paths of the files below it, with one of these suffixes in lower case.
 
-        Hidden ones are left out, and so are links to what is outside; linked folders are not
-        entered, so that none comes twice.
+        Hidden ones are left out, and so are links to what is outside, but for the cache of the
+        data set; linked folders are not entered, so that none comes twice.
 
         Raises:
             InputError: a name is not UTF-8.
@@ -170,11 +171,12 @@ def most_frequent(suffixes: Counter[str]) -> dict[str, int]:
 
 
 def _walk(base: Path) -> Iterator[str]:
+    links = Links(base)
     for folder, folders, files in os.walk(base):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             file = Path(folder, name)
             if name.startswith(".") or not file.is_file():
                 continue
-            if not file.is_symlink() or file.resolve().is_relative_to(base):
+            if not file.is_symlink() or links.follows(file):
                 yield file.relative_to(base).as_posix()
