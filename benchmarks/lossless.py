@@ -3,7 +3,8 @@
 Beside it, what PNG, WebP and JPEG XL make of the same levels, one file per image and as one
 mosaic; their whole files count.
 
-    pip install -e '.[benchmark]' && python benchmarks/lossless.py data/shards models/glow
+    pip install -c constraints.txt -e '.[benchmark]'
+    python benchmarks/lossless.py data/shards models/glow
 """
 
 import io

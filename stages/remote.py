@@ -169,7 +169,8 @@ def _s3() -> Any:  # noqa: ANN401
         )
     except ImportError as error:
         raise InputError(
-            f"{VARIABLE} is an s3:// URL, which needs s3fs ({error}); pip install -e '.[s3]'"
+            f"{VARIABLE} is an s3:// URL, which needs s3fs ({error}); "
+            "`pip install -c constraints.txt -e '.[s3]'` brings it"
         ) from None
     files.retries = 1
     return files

@@ -187,7 +187,10 @@ def _recorder(opening: Operation) -> Recorder | None:
     if os.environ.get("RANK") not in (None, "0"):
         return None
     if importlib.util.find_spec("mlflow") is None:
-        warn("mlflow is not installed, so this stage is not tracked; `pip install mlflow` adds it")
+        warn(
+            "mlflow is not installed, so this stage is not tracked; "
+            "`pip install -c constraints.txt -e .` adds it"
+        )
         return None
     root, uri = _root(), os.environ.get("MLFLOW_TRACKING_URI")
     try:

@@ -25,7 +25,7 @@ def missing() -> str | None:
     try:
         import playwright  # noqa: F401 - whether it is there
     except ModuleNotFoundError:
-        return "needs playwright: pip install -e '.[test]'"
+        return "needs playwright: pip install -c constraints.txt -e '.[test]'"
     return None if CHROMIUM.is_file() else "needs chromium: apt-get install chromium"
 
 

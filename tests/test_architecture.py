@@ -1,6 +1,7 @@
 """The rules of the house: which way imports point, and that dvc.yaml says what the code reads."""
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,18 @@ def test_charts_are_made_in_one_place_where_names_are_text() -> None:
         if "matplotlib" in roots(file)
     }
     assert importers == {"charts.py", "fonts.py"}
+
+
+def test_what_is_said_to_install_is_this_checkout() -> None:
+    """By its constraints; our name may be another project's on the public index."""
+    written = [*ROOT.glob("*.md"), *ROOT.glob("docs/*"), *ROOT.glob("benchmarks/*.py")]
+    written += [file for package in ("glow", "stages", "pipeline") for file in files(package)]
+    for file in written:
+        if file.suffix in (".md", ".py"):
+            text = file.read_text(encoding="utf-8")
+            for said in re.findall(r"pip install [^`\n]*", text):
+                assert "glow-flow" not in said, file
+                assert "-e '" not in said or "-c constraints.txt -e '.[" in said, file
 
 
 @pytest.mark.parametrize("stage", STAGES)

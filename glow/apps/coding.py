@@ -9,6 +9,7 @@ import torch
 import typer
 
 from glow.apps.errors import fail
+from glow.apps.extras import brought_by
 from glow.apps.fetch import folder_of
 from glow.apps.files import Inputs, find_images
 from glow.apps.models import TRAINED, Model, load
@@ -123,5 +124,5 @@ def _lossless() -> ModuleType:
     try:
         import glow.apps.lossless
     except ModuleNotFoundError as error:
-        raise fail(f"{error}; `pip install 'glow-flow[compress]'` brings it", 2) from None
+        raise fail(f"{error}; {brought_by('compress')}", 2) from None
     return glow.apps.lossless

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from glow.apps.extras import brought_by
 from glow.apps.uploads import BadRequest
 
 WEIGHTS = "artifacts/glow"  # where a logged model has its folder
@@ -59,7 +60,7 @@ def _from_mlflow(model: str) -> Path:
     try:
         import mlflow
     except ModuleNotFoundError:
-        raise BadRequest(f"{model} needs mlflow; `pip install mlflow` brings it") from None
+        raise BadRequest(f"{model} needs mlflow; {brought_by()}") from None
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     target = _temporary_folder()
     try:
@@ -100,7 +101,7 @@ def _from_dvc(model: str) -> Path:
         from dvc.exceptions import DvcException
         from scmrepo.exceptions import SCMError
     except ModuleNotFoundError:
-        raise BadRequest(f"{model} needs dvc; `pip install dvc` brings it") from None
+        raise BadRequest(f"{model} needs dvc; {brought_by()}") from None
     target = _temporary_folder() / Path(path).name
     try:
         files = DVCFileSystem(repo or ".", rev=revision or None)

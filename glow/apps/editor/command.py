@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from glow.apps.editor.hosts import host_of, own_names
 from glow.apps.errors import fail
+from glow.apps.extras import brought_by
 from glow.apps.fetch import folder_of
 from glow.apps.models import REMEDY, TRAINED, Model
 from glow.apps.saying import say
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from glow.apps.uploads import BadRequest
 
 
 def editor(
@@ -29,7 +30,8 @@ def editor(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 7860,
     name: Annotated[
-        list[str] | None, typer.Option(help="host name in the address bar; may be repeated")
+        list[str] | None,
+        typer.Option(help="one more host name by which it is reached; may be repeated"),
     ] = None,
 ) -> None:
     """Edit faces in the browser: sliders, morphs, uploads.
@@ -43,18 +45,18 @@ def editor(
 
         from glow.apps.editor.server import create_app
     except ModuleNotFoundError as error:
-        raise fail(f"the editor needs {error.name}; pip install -e '.[editor]'", 2) from None
+        raise fail(f"the editor needs {error.name}; {brought_by('editor')}", 2) from None
     from glow.apps.actions import Actions
     from glow.apps.editor.about import about
     from glow.apps.editor.painter import Painter
 
+    names = own_names(host) | {_name(text) for text in name or []}
     folder = folder_of(model)
     try:
         painter = Painter(Actions.load(folder, vectors=vectors))
         facts = about(folder, painter.config, list(painter.actions.vectors), evaluation, dataset)
     except ValueError as error:
         raise fail(f"{error}; {REMEDY}", 2) from None
-    names = {*LOOPBACK, *(name or [])} if host in LOOPBACK or name else ()
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     say(f"The editor is at http://{shown}:{listening.getsockname()[1]} (Ctrl+C ends it)")
@@ -65,8 +67,19 @@ def editor(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=5,
         server_header=False,
+        ws="none",  # where websockets is installed, it would come past the guard
     )
     uvicorn.Server(settings).run(sockets=[listening])
+
+
+def _name(text: str) -> str:
+    """As browsers write it in the header Host."""
+    try:
+        if host := host_of(text):
+            return host.encode("idna").decode()
+    except UnicodeError:
+        pass
+    raise BadRequest(f"--name is {text}, expected a host name, as faces.example.org")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,11 +1,12 @@
 """Who may ask, and what a browser may do with the answers."""
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from glow.apps.editor.hosts import host_of, is_address
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -19,24 +20,26 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+OTHER_PAGE = "expected a request of this server's own page, came one of another page"
 
 
 class Guard:
     """Refuses requests of other pages, and of names that are not this server's.
 
-    A page elsewhere could send requests from its visitor's browser, or point its own name at
-    127.0.0.1; the browser's headers Origin and Host tell.
+    A page elsewhere could send requests from its visitor's browser, or point its own name at this
+    server's address; the browser's headers Origin and Host tell. An address as Host is nobody's
+    name, so any will do: those of the machine, and that of a container's host.
 
     Args:
         app: what is guarded.
-        names: hosts that this server is called; empty where any will do.
+        names: that this server is called, in lower case.
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
         self.app, self.names = app, frozenset(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 403, or passes the request on and adds headers to the answer."""
+        """Answers 400 or 403, or passes the request on and adds headers to the answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -49,18 +52,23 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope["method"], Headers(scope=scope))
-        answer = self.app if refusal is None else JSONResponse({"error": refusal}, 403)
+        answer = JSONResponse({"error": refusal[1]}, refusal[0]) if refusal else self.app
         await answer(scope, receive, send_guarded)
 
-    def _refusal(self, method: str, headers: Headers) -> str | None:
-        host = headers.get("host", "")
-        if self.names and urlsplit(f"//{host}").hostname not in self.names:
-            return "this server goes by another name; `--name` adds one"
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
-            return "expected a request of this server's own page, came one of another page"
+    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+        """Status and reason."""
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        name = host_of(hosts[0]) if len(hosts) == 1 else None
+        if name is None:
+            return 400, "expected one header Host, with a name or an address"
+        if not (name in self.names or is_address(name)):
+            return 403, "this server goes by another name; `--name` adds one"
+        for origin in origins:
+            whose = origin.partition("://")[2]
+            if origin != "null" and host_of(whose) is None:
+                return 400, "expected a header Origin with a name or an address"
+            if whose.lower() != hosts[0].lower():
+                return 403, OTHER_PAGE
         follows_link = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
         own = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-        if not own and not follows_link:
-            return "expected a request of this server's own page, came one of another page"
-        return None
+        return None if own or follows_link else (403, OTHER_PAGE)

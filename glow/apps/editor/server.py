@@ -46,8 +46,8 @@ STATUS: dict[type[Exception], int] = {
 }
 
 
-def create_app(painter: Painter, about: dict[str, Any], names: Collection[str] = ()) -> Starlette:
-    """The server; `about` is told to the page, `names` are the hosts that it is called."""
+def create_app(painter: Painter, about: dict[str, Any], names: Collection[str]) -> Starlette:
+    """The server; `about` is told to the page, `names` are what it may be called in requests."""
     editor = Editor(painter, about)
     routes = [
         Route("/api/about", editor.tell, methods=["GET"]),

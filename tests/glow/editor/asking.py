@@ -1,12 +1,19 @@
 """A client of the editor, as its page is one."""
 
 import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Editor:
@@ -35,6 +42,22 @@ class Editor:
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == "image/png"
         return np.asarray(Image.open(io.BytesIO(answer.content)))
+
+
+@contextmanager
+def running(*options: object) -> Iterator[str]:
+    """The address of an editor in a process of its own, with these options."""
+    command = [sys.executable, "-m", "glow", "editor", "--port", "0", *map(str, options)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "http://" in line, f"the editor did not start: {line!r}"
+        try:
+            yield line.split()[4]
+            assert process.poll() is None, "the editor ended by itself"
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
 
 
 def drawn(seed: int, temperature: float = 0.7) -> dict[str, Any]:

@@ -1,19 +1,16 @@
 """One real editor for all tests of it, with a small model of random weights."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from asking import Editor
+from asking import Editor, running
 from safetensors.torch import save_file
 
 from glow import Glow, GlowConfig, save_glow
 
-ROOT = Path(__file__).resolve().parents[3]
 ATTRIBUTES = ("Curly_Hair", "Smiling")
 
 
@@ -46,16 +43,5 @@ def facts(model: Path) -> Path:
 def editor(model: Path, facts: Path) -> Iterator[Editor]:
     """A running one."""
     options = ["--evaluation", facts / "evaluate.json", "--dataset", facts / "dataset.json"]
-    command = [sys.executable, "-m", "glow", "editor", "--model", model, "--port", "0", *options]
-    with subprocess.Popen(
-        [str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert "http://" in line, f"the editor did not start: {line!r}"
-        try:
-            yield Editor(line.split()[4])
-            assert process.poll() is None, "the editor ended by itself"
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+    with running("--model", model, *options) as address:
+        yield Editor(address)
