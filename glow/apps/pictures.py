@@ -3,7 +3,7 @@
 import struct
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import IO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
+
+from glow.apps.bare import without_metadata
 
 # All that is read as an image: Pillow's name of each format, and the suffixes of its files.
 FORMATS = {
@@ -29,7 +31,10 @@ TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 ORIENTATION = 0x0112  # EXIF; 2 to 8 are put upright by these
 UPRIGHT = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))
 # What Pillow raises on damaged files, each from another corner of its decoders.
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError)
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError),
+    struct.error,
+)
 
 
 def kinds_of(formats: Collection[str]) -> str:
@@ -60,7 +65,13 @@ def open_image(
     if "HEIF" in formats:
         _register_heif()
     with _reported(kinds_of(formats)):
-        image = Image.open(file, formats=tuple(formats))
+        try:
+            image = Image.open(file, formats=tuple(formats))
+        except DAMAGE:
+            bare = _bare(file)
+            if bare is None:
+                raise
+            image = Image.open(bare, formats=tuple(formats))
         _check_tiles(image)
         return image
 
@@ -68,9 +79,16 @@ def open_image(
 def decode(image: Image.Image) -> Image.Image:
     """The image upright in RGB, on white where it is transparent; raises UnreadableImage."""
     with _reported():
-        orientation = image.getexif().get(ORIENTATION, 1)
-        rgb = _rgb(image)
-        return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
+        try:
+            return _upright(image)
+        except UnreadableImage:
+            raise
+        except DAMAGE:  # of the pixels, or of a text behind them
+            file: IO[bytes] | None = getattr(image, "fp", None)
+            bare = file and without_metadata(file)
+            if not bare:
+                raise
+            return _upright(Image.open(bare, formats=("PNG", "JPEG")))
 
 
 def center_square(image: Image.Image) -> Image.Image:
@@ -83,6 +101,22 @@ def center_square(image: Image.Image) -> Image.Image:
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The image in this size (width, height); the same one where it has it."""
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _bare(file: Path | IO[bytes]) -> IO[bytes] | None:
+    if isinstance(file, Path):
+        with file.open("rb") as stream:
+            return without_metadata(stream)
+    return without_metadata(file)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()  # by which Pillow turns a TIFF itself
+    turn = None
+    with suppress(Exception):  # of metadata, which are damaged in many ways
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    rgb = _rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 @lru_cache(maxsize=1)
@@ -119,6 +153,7 @@ def _reported(kinds: str = KINDS) -> Iterator[None]:
     """Turns what Pillow raises into UnreadableImage with a reason in words."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     except UnreadableImage:
@@ -127,5 +162,5 @@ def _reported(kinds: str = KINDS) -> Iterator[None]:
         raise UnreadableImage(f"expected a {kinds} image, came something else") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"expected a smaller image, came a huge one: {error}") from None
-    except (*DAMAGE, struct.error) as error:
+    except DAMAGE as error:
         raise UnreadableImage(f"expected a whole image, came a damaged one: {error}") from None
