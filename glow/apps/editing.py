@@ -99,9 +99,12 @@ def edit(
 
 
 def _amounts(add: list[str]) -> dict[str, float]:
-    amounts = {}
+    """By attribute, whose name may have any `=`, as `age>=40` has."""
+    amounts: dict[str, float] = {}
     for text in add:
-        name, _, amount = text.partition("=")
+        name, _, amount = text.rpartition("=")
+        if name in amounts:
+            raise BadRequest(f"--add names {name!r} twice, expected each attribute once")
         try:
             amounts[name] = float(amount)
         except ValueError:

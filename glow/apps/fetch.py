@@ -27,11 +27,14 @@ def folder_of(model: str) -> Path:
 
     Args:
         model: a folder; `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `runs:/RUN_ID` of MLflow;
-            or `REPO::PATH`, or `REPO::PATH@REVISION`, of a DVC project (a folder or a git URL).
+            or `REPO::PATH`, or `REPO::PATH@REVISION`, of a DVC project (a folder or a git URL);
+            a PATH has no `@`.
 
     Raises:
         BadRequest: it is not there.
     """
+    if Path(model).is_dir():  # whatever its name has
+        return Path(model)
     if model.startswith(("models:/", "runs:/")):
         return _from_mlflow(model)
     if "::" in model:
@@ -83,19 +86,27 @@ def _source(client: Any, model: str) -> str:  # noqa: ANN401 - mlflow is untyped
         if not outputs:
             raise BadRequest(f"{model}: this run has no model; runs of `train` have one")
         return str(client.get_logged_model(outputs[-1].model_id).artifact_location)
-    if "@" in name:
-        version = client.get_model_version_by_alias(*name.split("@", 1))
-    elif name.count("/") == 1:
+    if name.count("/") == 1:
         version = client.get_model_version(*name.split("/"))
+    elif "@" in name:
+        version = client.get_model_version_by_alias(*name.rsplit("@", 1))  # as MLflow splits it
     else:
         raise BadRequest(f"model is {model}, expected models:/NAME@ALIAS or models:/NAME/VERSION")
     return str(client.get_model_version_download_uri(version.name, version.version))
 
 
+def dvc_parts(model: str) -> tuple[str, str, str]:
+    """REPO, PATH and REVISION of `REPO::PATH@REVISION`.
+
+    A URL may have `::` (`https://[2001:db8::7]/glow.git`), and a revision `@` (`glow@v1.0.0`).
+    """
+    repo, _, rest = model.rpartition("::")
+    path, _, revision = rest.partition("@")
+    return repo, path or DEFAULT, revision
+
+
 def _from_dvc(model: str) -> Path:
-    repo, _, path = model.partition("::")
-    path, _, revision = path.partition("@")
-    path = path or DEFAULT
+    repo, path, revision = dvc_parts(model)
     try:
         from dvc.api import DVCFileSystem
         from dvc.exceptions import DvcException

@@ -10,6 +10,7 @@ import pytest
 import torch
 from commands import NAMES, SIDE, refused, run
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from glow import Glow, GlowConfig, save_glow
@@ -156,6 +157,17 @@ def test_an_edit_adds_the_vectors_and_none_of_it_is_the_image(here: Path) -> Non
     run("edit", "faces", "--add", "Smiling=1", "--add", "Beard=-0.5", "-o", "edited")
     assert np.array_equal(last, np.asarray(Image.open("edited/a.png")))
     assert run("edit") == "Beard\nEyeglasses\nSmiling\n"
+
+
+def test_an_attribute_may_be_named_by_an_inequality(here: Path) -> None:
+    """Its amount is behind the last sign of equality."""
+    vectors = load_file("models/attributes.safetensors")
+    run("edit", "faces/a.png", "--add", "Beard=-0.5")
+    expected = Path("edited.png").read_bytes()
+    save_file({"age>=40": vectors["Beard"]}, "models/glow/attributes.safetensors")
+    assert run("edit") == "age>=40\n"
+    assert "age>=40 -0.5" in run("edit", "faces/a.png", "--add", "age>=40=-0.5")
+    assert Path("edited.png").read_bytes() == expected
 
 
 def test_an_edit_is_guided_where_there_is_a_guide(here: Path) -> None:

@@ -30,6 +30,7 @@ from glow.apps.pictures import KINDS
         ("interpolate faces -o m.mp4", "output is m.mp4, expected a .png file or a .gif file"),
         ("edit --add Smiling=1", "no images came"),
         ("edit face.png --add Smiling", "--add is 'Smiling', expected as in"),
+        ("edit face.png --add Smiling=1 --add Smiling=2", "--add names 'Smiling' twice"),
         ("edit face.png --add Hat=1", "attribute is 'Hat', expected one of Beard, Eyeglasses"),
         ("edit face.png --add Smiling=inf", "alpha is inf, expected a finite number"),
         ("edit face.png --add Smiling=1 --method guided", "needs guide.safetensors and"),

@@ -40,11 +40,13 @@ def outputs(project: Path) -> dict[str, bytes]:
 
 def test_values_as_typed_in_a_shell() -> None:
     typed = ["model.depth=4, 8", "rate=2.0e-3", "t=[0.5],[0.7, 1.0]", "kind=affine,null"]
+    typed += ["model.conditional=age>=40,'a, b'"]
     assert parse_grid(typed) == {
         "model.depth": [4, 8],
         "rate": [2.0e-3],
         "t": [[0.5], [0.7, 1.0]],
         "kind": ["affine", None],
+        "model.conditional": ["age>=40", "a, b"],
     }
 
 

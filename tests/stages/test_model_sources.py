@@ -1,6 +1,7 @@
 """`python -m glow --model`: a model in MLflow or in a DVC project, read as a folder is."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tracked import FACTS, FINGERPRINT, Client, runs
 from typer.testing import CliRunner
 
 from glow.apps.cli import app
+from glow.apps.fetch import dvc_parts
 from stages import tracking
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +60,41 @@ def test_a_model_in_mlflow_is_found_by_alias_version_and_run(
         assert output.startswith("error: ")
         assert output.count("\n") == 1
         assert said in output
+
+
+def test_a_model_of_mlflow_may_have_an_at_sign_in_its_name(registered: Client) -> None:
+    name, trained = "glow@home", registered.get_model_version("glow", "1")
+    registered.create_registered_model(name)
+    registered.create_model_version(name, trained.source, model_id=trained.model_id)
+    registered.set_registered_model_alias(name, "best", "1")
+    for model in (f"models:/{name}@best", f"models:/{name}/1"):
+        assert "parameters: " in run("describe", "--model", model)
+
+
+@pytest.mark.parametrize(
+    ("model", "parts"),
+    [
+        ("..::models/glow", ("..", "models/glow", "")),
+        ("::", ("", "models/glow", "")),
+        ("https://[2001:db8::7]/glow.git::m@v1", ("https://[2001:db8::7]/glow.git", "m", "v1")),
+        (
+            "git@host:glow.git::models/glow@glow@v1.0.0",
+            ("git@host:glow.git", "models/glow", "glow@v1.0.0"),
+        ),
+    ],
+)
+def test_a_model_of_dvc_is_split_where_its_parts_end(
+    model: str, parts: tuple[str, str, str]
+) -> None:
+    assert dvc_parts(model) == parts
+
+
+def test_a_folder_is_a_folder_whatever_its_name(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(model, "mine::glow@home")
+    assert "parameters: " in run("describe", "--model", "mine::glow@home")
 
 
 def test_a_model_of_a_dvc_project_comes_with_its_vectors(
