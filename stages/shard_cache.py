@@ -32,9 +32,9 @@ class ShardCache:
 
     @classmethod
     def wanted(cls) -> "ShardCache":
-        """GLOW_SHARD_CACHE, by default `.cache/shards` in the main checkout."""
-        default = Path(os.environ.get("DVC_ROOT", "."), ".cache", "shards")
-        folder = Path(os.environ.get("GLOW_SHARD_CACHE") or default)
+        """GLOW_SHARD_CACHE, by default `.cache/shards`, seen from the main checkout."""
+        wanted = os.environ.get("GLOW_SHARD_CACHE") or ".cache/shards"
+        folder = Path(os.environ.get("DVC_ROOT", "."), wanted)
         max_bytes = number("GLOW_SHARD_CACHE_BYTES", "a number of bytes")
         return cls(folder.absolute(), MAX_BYTES if max_bytes is None else max_bytes)
 

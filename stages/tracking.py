@@ -29,6 +29,7 @@ from stages.mlflow_ui import HOST, become_ui, is_free
 from stages.replay import send_what_waits
 from stages.run import Run, ignore, origin
 from stages.spool import SPOOLS, Operation, Spool
+from stages.store_address import store_address
 
 __all__ = ["Run", "same_run", "temperature_run", "training_run"]
 
@@ -207,7 +208,7 @@ def _delivery(root: Path, uri: str | None) -> Delivery:
 
 
 def _server(root: Path, uri: str | None) -> MlflowServer:
-    uri = uri or f"sqlite:///{root / 'mlflow.db'}"
+    uri = store_address(uri, root)
     artifacts = root / "mlartifacts" if uri.startswith("sqlite:") else None
     return MlflowServer(uri, artifacts, _connect)
 

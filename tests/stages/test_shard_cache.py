@@ -80,3 +80,16 @@ def test_a_fetch_that_failed_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"cannot be kept in .*No space left.*GLOW_SHARD_CACHE"):
         cache.open("one", fail)
     assert not [file for file in tmp_path.iterdir() if file.name != "lock"]
+
+
+def test_copies_of_a_checkout_share_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    for wanted, folder in (
+        ("", tmp_path / ".cache/shards"),
+        ("fetched", tmp_path / "fetched"),
+        ("/srv/fetched", Path("/srv/fetched")),
+    ):
+        monkeypatch.setenv("GLOW_SHARD_CACHE", wanted)
+        assert ShardCache.wanted().folder == folder
