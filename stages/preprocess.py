@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stages.copied_checkout import told_of_missing_files
 from stages.errors import run
 from stages.feasible import check_names
 from stages.files_of import folder_of, stamps
@@ -86,8 +87,9 @@ def command(
     """
     params = load_params()
     data, seed = params.data, params.seed
-    source, listing = listed(data, seed)
     root = folder_of(data)
+    with told_of_missing_files(root):
+        source, listing = listed(data, seed)
     with Unfinished.open(listing.fingerprint(data, seed, stamps(root) if root else ())) as into:
         make_dataset(source, listing, data, into)
         into.publish(shards)
