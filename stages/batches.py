@@ -17,9 +17,10 @@ from torch import Tensor
 from glow.augment import Augmentation
 from glow.trainer import Batch
 from stages.cached import CachedLevels
+from stages.counts import check_batch
 from stages.environment import number
 from stages.errors import InputError
-from stages.labels import labels_of
+from stages.labels import check_all_come, labels_of
 from stages.order import WINDOW_BYTES, Order
 from stages.reader import Reader
 from stages.shards import ShardSet
@@ -78,8 +79,8 @@ class Batches:
         it is known that only so many `steps` are taken, no shard is fetched for those after them.
 
         Raises:
-            InputError: the split is smaller than a batch, a batch does not part into ranks, or
-                a shard is missing, damaged, or has lost images.
+            InputError: the split is smaller than a batch or lacks a class, a batch does not part
+                into ranks, or a shard is missing, damaged, or has lost images.
             StageError: a shard lies elsewhere, and cannot be fetched or kept.
         """
         if batch_size % world_size:
@@ -87,11 +88,7 @@ class Batches:
                 f"train.batch_size is {batch_size}, expected a multiple of the {world_size} "
                 "processes (GLOW_NPROC)"
             )
-        if shards.count("train") < batch_size:
-            raise InputError(
-                f"the training split has {shards.count('train')} images, fewer than "
-                f"train.batch_size = {batch_size}; add images or lower it"
-            )
+        check_batch(shards.count("train"), batch_size)
         shards.check("train")
         window = max(1, window_bytes // shards.image_bytes)
         order = Order(shards.counts("train"), window, batch_size, seed, rank, world_size)
@@ -104,6 +101,7 @@ class Batches:
             source = StreamedLevels(Reader(shards, "train"), order, device, _workers(), steps)
         labels = labels_of(classes, shards.attribute_names, present)
         if labels is not None:
+            check_all_come(classes, labels)
             labels = labels.to(device)
         return cls(source, labels, Augmentation(flip=flip, shift=shift), device)
 

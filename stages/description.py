@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from stages import bad_images
+from stages.counts import check_splits
 from stages.dataset_figures import save_frequencies, save_sheet, save_together
 from stages.duplicates import KINDS, count_duplicates, find_duplicates, table
-from stages.errors import InputError
 from stages.listing import Listing
 from stages.outputs import write_text
 from stages.params import DataParams
@@ -51,12 +51,7 @@ class Description:
         """
         splits = {split: self._split(split) for split in SPLITS}
         total = len(self.listing.entries)
-        empty = [split for split, about in splits.items() if not about["count"]]
-        if empty:
-            raise InputError(
-                f"no image fell to the split {', '.join(empty)} of {total} images; "
-                "add images or raise its share in data.split"
-            )
+        check_splits({split: about["count"] for split, about in splits.items()})
         checksum = hashlib.sha256()
         for about in splits.values():
             checksum.update("".join(s["sha256"] for s in about["shards"].values()).encode())

@@ -18,6 +18,12 @@ WEIGHT_DECAY = 1e-2
 NOISE = 0.03  # largest standard deviation: edits are less clean than images
 
 
+def shrink_of(image_size: int) -> int:
+    """By how much to average an image down, to an even side of about SIDE pixels."""
+    shrinks = range(max(1, image_size // SIDE), image_size)
+    return next(shrink for shrink in shrinks if image_size // shrink % 2 == 0)
+
+
 class Judge(nn.Module):
     """Logits of the attributes of an image, from its quantised levels.
 
@@ -26,14 +32,14 @@ class Judge(nn.Module):
 
     Args:
         n_attributes: logits.
-        image_size: side of the images.
+        image_size: side of the images, even.
         n_bits: of their levels.
     """
 
     def __init__(self, n_attributes: int, image_size: int, n_bits: int) -> None:
         super().__init__()
         self.n_bins = 2**n_bits
-        self.shrink = max(1, image_size // SIDE)
+        self.shrink = shrink_of(image_size)
         side, channels = image_size // self.shrink // 2, 3 * 4
         layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
         for out in CHANNELS:

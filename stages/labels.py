@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from glow.marks import has, is_known
@@ -19,6 +20,17 @@ def classes_of(conditional: str | Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(conditional, str):
         return (f"not {conditional}", conditional)
     return tuple(conditional)
+
+
+def check_all_come(classes: Sequence[str], labels: Tensor) -> None:
+    """InputError where a class has none of the training images, whose labels these are, (N,)."""
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    never = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if never:
+        raise InputError(
+            f"no training image is of the class {', '.join(never)}, expected some of every class "
+            "that model.conditional makes; add images, or set another model.conditional"
+        )
 
 
 def labels_of(classes: Sequence[str], names: Sequence[str], present: Tensor) -> Tensor | None:

@@ -110,6 +110,17 @@ class ModelParams(Section):
     learn_top: bool
     conditional: str | list[str] | None  # an attribute, or several of which each image has one
 
+    @model_validator(mode="after")
+    def _classes_differ(self) -> "ModelParams":
+        names = [self.conditional] if isinstance(self.conditional, str) else self.conditional or []
+        alone = isinstance(self.conditional, list) and len(names) == 1
+        if alone or "" in names or len(set(names)) < len(names):
+            raise ValueError(
+                f"conditional is {self.conditional}, expected an attribute, or a list of two or "
+                "more different ones, or null"
+            )
+        return self
+
 
 class TrainParams(Section):
     """Read by train."""
@@ -174,11 +185,22 @@ class SamplesParams(Section):
     n_interpolations: Positive
     interpolation_steps: int = Field(ge=2)
 
+    @model_validator(mode="after")
+    def _temperatures_have_files_of_their_own(self) -> "SamplesParams":
+        if len({f"{temperature:.2f}" for temperature in self.temperatures}) < len(
+            self.temperatures
+        ):
+            raise ValueError(
+                f"temperatures are {self.temperatures}, expected each once, to two decimals, as "
+                "files of grids are named by them"
+            )
+        return self
+
 
 class Params(Section):
     """The whole of params.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)  # generators take 64 bits, and orders of images multiply it
     data: DataParams
     model: ModelParams
     train: TrainParams

@@ -15,6 +15,7 @@ from stages.copied_checkout import told_of_missing_files
 from stages.errors import run
 from stages.feasible import check_names
 from stages.files_of import folder_of, stamps
+from stages.later_stages import check_later_stages
 from stages.listing import Listing
 from stages.makers import make_shards
 from stages.outputs import write_json
@@ -90,6 +91,7 @@ def command(
     root = folder_of(data)
     with told_of_missing_files(root):
         source, listing = listed(data, seed)
+    check_later_stages(params, source, listing)
     with Unfinished.open(listing.fingerprint(data, seed, stamps(root) if root else ())) as into:
         make_dataset(source, listing, data, into)
         into.publish(shards)

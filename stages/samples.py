@@ -72,10 +72,14 @@ def draw_interpolations(
 ) -> None:
     """A row per pair of test images: the straight line between their latents.
 
-    A model with classes sees both as of the first one's class.
+    A test image that is the only one goes with a validation image. A model with classes sees both
+    as of the first one's class.
     """
     device = next(glow.parameters()).device
-    levels, present = shards.load("test", 2 * how.n_interpolations)
+    parts = [shards.load("test", 2 * how.n_interpolations)]
+    if len(parts[0][0]) == 1:
+        parts.append(shards.load("valid", 1))
+    levels, present = (torch.cat(part) for part in zip(*parts, strict=True))
     generator = torch.Generator(device).manual_seed(seed)
     x = dequantize(levels.to(device), glow.config.n_bits, generator)
     labels = labels_of(glow.config.classes, shards.attribute_names, present)

@@ -122,6 +122,15 @@ def test_a_judge_learns_and_is_the_same_for_a_seed(shards: ShardSet) -> None:
     assert right > majority.mean() + 0.1
 
 
+def test_a_judge_and_a_guide_see_images_of_every_size_that_a_model_has() -> None:
+    with torch.device("meta"):  # shapes without numbers
+        for side in range(4, 1025, 2):
+            levels = torch.zeros(1, 3, side, side)
+            assert Judge(3, side, 5)(levels).shape == (1, 3)
+            guide = Guide("abc", torch.zeros(3, 1), image_size=side, channels=3)
+            assert guide(levels).shape == (2, 1, 3)
+
+
 def test_shards_come_in_batches_as_they_load(shards: ShardSet) -> None:
     levels, present = shards.load("train", 50)
     parts = list(shards.batches("train", 7, 50))

@@ -34,6 +34,10 @@ def test_the_committed_file_is_good(tmp_path: Path) -> None:
         ("n_bits: 5", "n_bits: 5.0", "data.n_bits is 5.0"),
         ("image_size: 32", "image_size: 36", "data.image_size is 36, expected a multiple of 8"),
         ("source: avatars", "source: avatar", "data.source is 'avatar'"),
+        ("conditional: null", "conditional: [a]", "model: conditional is ['a'], expected an attr"),
+        ("conditional: null", "conditional: [a, b, a]", "a list of two or more different ones"),
+        ("temperatures: [0.0,", "temperatures: [0.001, 0.0,", "each once, to two decimals"),
+        ("seed: 0", "seed: 4294967296", "seed is 4294967296, expected less than 4294967296"),
         ("seed: 0", "seed: [", "is not YAML"),
     ],
 )
