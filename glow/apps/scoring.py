@@ -19,6 +19,7 @@ from glow.apps.grids import table
 from glow.apps.models import TRAINED, ClassName, Model, load_actions
 from glow.apps.outputs import check_output, write, write_picture
 from glow.apps.saying import say
+from glow.apps.uploads import BadRequest
 
 SHOWN = 8  # images in a row of the contact sheet
 BY = "norm"  # the score that held best, docs/scores.md
@@ -63,8 +64,11 @@ def score(
     if calibration is None and model == TRAINED and CALIBRATION.is_file():
         calibration = CALIBRATION
     check_output(output, (".csv",), [*files, calibration] if calibration else files)
-    sheet = sheet or output.with_suffix(".png")
-    check_output(sheet, (".png",), files)
+    beside = output.with_suffix(".png")
+    check_output(sheet or beside, (".png",), files)
+    if sheet is None and beside.exists() and not output.exists():  # no sheet of an earlier call
+        raise BadRequest(f"{beside} is there already; --sheet names another picture")
+    sheet = sheet or beside
     actions = load_actions(model)
     ordinary = None if calibration is None else _calibration(calibration)
     labelled = actions.labelled(class_name)

@@ -36,6 +36,17 @@ def test_nothing_is_replaced_unasked(command: str, here: Path) -> None:
     assert contents() == written
 
 
+def test_a_sheet_of_scores_replaces_only_the_sheet_before(here: Path) -> None:
+    run("sample", "-n", "1", "-o", "faces.png")
+    drawn = Path("faces.png").read_bytes()
+    said = refused("score", "faces", "-o", "faces.csv")
+    assert "faces.png is there already; --sheet names another picture" in said
+    assert Path("faces.png").read_bytes() == drawn
+    for _ in range(2):
+        run("score", "faces", "-o", "scores.csv")
+    run("score", "faces", "-o", "faces.csv", "--sheet", "faces.png")
+
+
 @pytest.mark.parametrize(
     "command",
     [
