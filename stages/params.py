@@ -41,8 +41,9 @@ class FolderParams(Section):
     path: str
     attributes: str | None  # a CSV, or CelebA's list_attr_celeba.txt, inside `path`
     splits: str | None  # a CSV of file name and split, or CelebA's partition, inside `path`
-    split_folders: bool = True  # of `source: folder`: train/, val/ and test/ are kept apart
-    class_folders: bool = True  # of `source: folder`: cat/ and dog/ are classes
+    # Of `source: folder`; params files of before they were there mean what new ones do.
+    split_folders: bool = True  # train/, val/ and test/ are kept apart
+    class_folders: bool = True  # cat/ and dog/ are classes
     crop: Literal["center", "celeba", "tiles"]
     tile_size: Positive  # for `crop: tiles`: side of the tiles in pixels of the scaled photograph
     tile_scale: float = Field(gt=0.0, le=1.0)  # for `crop: tiles`: scale before it is cut

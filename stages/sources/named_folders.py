@@ -24,7 +24,7 @@ class Meaning:
     Attributes:
         splits: of each image, where its folder settles it.
         classes: names of the classes, in the order of their labels.
-        labels: of each image, where there are classes.
+        labels: of the images whose class is known.
         parts: what each folder of a part is for.
         doubt: why folders that are there make no classes; "" where nothing is to be said.
     """
@@ -77,7 +77,7 @@ def meaning_of(
         folders = _without_parts(folders, level)
     if not class_folders:
         return Meaning(splits, parts=parts)
-    classes, labels, doubt = _classes(images, folders, numbers=bool(parts))
+    classes, labels, doubt = _classes(splits, images, folders, numbers=bool(parts))
     return Meaning(splits, classes, labels, parts, doubt)
 
 
@@ -113,24 +113,28 @@ def _without_parts(folders: list[Folders], level: int) -> list[Folders]:
 
 
 def _classes(
-    images: Sequence[str], folders: list[Folders], *, numbers: bool
+    splits: dict[str, str | None], images: Sequence[str], folders: list[Folders], *, numbers: bool
 ) -> tuple[tuple[str, ...], dict[str, int], str]:
-    """Names, labels, and why there are none; `numbers` may be names."""
+    """Names, labels, and why there are none; `numbers` may be names.
+
+    The class of a test image may be unknown: many parts for testing are published so.
+    """
     level = 0
-    while len({of[level : level + 1] for of in folders}) == 1 and folders[0][level:]:
+    while len({of[level] for of in folders if len(of) > level}) == 1:
         level += 1
-    of_images = [of[level : level + 1] for of in folders]
-    names = sorted({of[0] for of in of_images if of})
+    of_images = {image: of[level] for image, of in zip(images, folders, strict=True) if of[level:]}
+    names = sorted(set(of_images.values()))
     if not names:
         return (), {}, ""
-    if () in of_images:
-        return (), {}, f"since {images[of_images.index(())]} is in none"
+    alone = [i for i in images if i not in of_images and splits.get(i) not in ("valid", "test")]
+    if alone:
+        return (), {}, f"since {alone[0]} is in none"
     if len(names) > MAX_CLASSES:
         return (), {}, f"since there are {len(names)} of them ({_some(names)})"
     if not numbers and len(set(map(len, names))) == 1 and all(map(SHELF.fullmatch, names)):
         return (), {}, f"since they are numbers ({_some(names)})"
     labels = {name: label for label, name in enumerate(names)}
-    return tuple(names), {i: labels[of[0]] for i, of in zip(images, of_images, strict=True)}, ""
+    return tuple(names), {image: labels[name] for image, name in of_images.items()}, ""
 
 
 def _some(names: Sequence[str]) -> str:

@@ -45,7 +45,10 @@ def meaning(*images: str, split_folders: bool = True, class_folders: bool = True
         (["train/train/1", "train/cat/1", "test/cat/1"], [NOT_TEST] * 2 + ["test"], 2, [1, 0, 0]),
         (["train/1", "test/1"], [NOT_TEST, "test"], (), [None] * 2),
         (["HR_train/1", "HR_valid/1"], [NOT_TEST, "test"], (), [None] * 2),
-        (["train/a/1", "train/b/1", "test/1"], [NOT_TEST] * 2 + ["test"], (), [None] * 3),
+        (["train/a/1", "train/b/1", "test/1"], [NOT_TEST] * 2 + ["test"], "ab", [0, 1, None]),
+        (["train/1", "test/a/1", "test/b/1"], [NOT_TEST] + ["test"] * 2, (), [None] * 3),
+        (["x/a/1", "x/b/1", "x/2"], [None] * 3, (), [None] * 3),
+        (["a/b/1", "a/2"], [None] * 2, (), [None] * 2),
         (["test/a/1", "val/b/1"], [None] * 2, "ab", [0, 1]),
         (["train/a/1", "train/b/1"], [None] * 2, "ab", [0, 1]),
         (["a/1", "b/c/1", "b/d/1"], [None] * 3, "ab", [0, 1, 1]),
@@ -91,13 +94,17 @@ paths = st.lists(names, min_size=1, max_size=4).map("/".join)
 
 
 @given(st.sets(paths, max_size=8).map(sorted))
-def test_every_image_has_a_split_and_a_label_or_none_has(images: list[str]) -> None:
+def test_every_image_has_a_split_or_none_and_every_trained_one_a_label_or_none(
+    images: list[str],
+) -> None:
     try:
         found = meaning_of("raw", images, split_folders=True, class_folders=True)
     except InputError:
         return
-    for known in (found.splits, found.labels):
-        assert set(known) in (set(), set(images))
+    assert set(found.splits) in (set(), set(images))
+    trained = {image for image in images if found.splits.get(image) not in ("valid", "test")}
+    assert set(found.labels) <= set(images)
+    assert trained <= set(found.labels) or not found.labels
     assert set(found.labels.values()) == set(range(len(found.classes)))
     assert "\n" not in found.line()
 
