@@ -13,6 +13,7 @@ from glow import GlowConfig
 from glow.apps.errors import complain, fail
 from glow.apps.pictures import KINDS, SUFFIXES, UnreadableImage, open_image
 from glow.apps.progress import progress
+from glow.apps.saying import say
 from glow.apps.uploads import BadRequest, TooFar, levels_of
 
 BATCH_SIZE = 64
@@ -25,19 +26,20 @@ Images = Annotated[list[Path], IMAGES]
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """The files among the paths as they come, and those in folders, sorted; not in subfolders.
 
+    What is in a folder and is no image by its suffix is counted on stderr.
+
     Raises:
         BadRequest: one is not there, or there are none.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix.lower() in SUFFIXES
-                and not file.name.startswith(".")
-                and not file.is_dir()
-            )
+            there = [file for file in path.iterdir() if not file.name.startswith(".")]
+            images = [file for file in there if _is_named_an_image(file)]
+            if images and len(there) > len(images):
+                about = f"{len(there) - len(images)} of {len(there)} files and folders"
+                say(f"{path}: passes over {about}, whose suffix is of no {KINDS}", err=True)
+            found += sorted(images)
         elif path.is_file():
             found.append(path)
         else:
@@ -45,6 +47,10 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise BadRequest(f"no {KINDS} in {', '.join(map(str, paths))}")
     return found
+
+
+def _is_named_an_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.is_dir()
 
 
 def read_images(files: Sequence[Path], config: GlowConfig) -> Tensor:
