@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from stages.errors import InputError
 from stages.sources.source import NOT_TEST
@@ -48,6 +49,7 @@ def settled(named: Mapping[str, str | None]) -> dict[str, str | None]:
     return {part: NOT_TEST if split == "train" else "test" for part, split in named.items()}
 
 
+@lru_cache(maxsize=2**12)  # a million images lie in few folders
 def split_word(name: str) -> str | None:
     """What the last such word in a name says."""
     words = [word for word in re.split(r"[^a-z]+", name.lower()) if word in WORDS]
