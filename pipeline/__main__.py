@@ -51,20 +51,27 @@ def run(
     ] = None,
     set_param: Annotated[
         list[str] | None,
-        typer.Option("--set-param", "-S", help="key=value to write into params.yaml first."),
+        typer.Option("--set-param", "-S", help="key=value, in params.yaml during the run."),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave what was set, and its outputs, in the checkout.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Run stages also when nothing has changed.")
     ] = False,
 ) -> None:
-    """Run the flow in this process; a Prefect server is used if there is one, but not needed."""
+    """Run the flow in this process; a Prefect server is used if there is one, but not needed.
+
+    With -S the result is a DVC experiment (`dvc exp show`), and the checkout is afterwards as it
+    was, unless --keep is given.
+    """
     from pipeline.dag import project_root
-    from pipeline.flow import glow, refuse_unknown
+    from pipeline.flow import glow, refuse
     from pipeline.overrides import parse_overrides
 
     overrides = parse_overrides(set_param or [])
-    refuse_unknown(project_root(), overrides, stage)  # before the start of a server
-    _run_here(glow, overrides=overrides, force=force, stages=stage)
+    refuse(project_root(), overrides, stage, keep=keep)  # before the start of a server
+    _run_here(glow, overrides=overrides, force=force, stages=stage, keep=keep)
 
 
 @app.command(epilog="Example: python -m pipeline sweep -S model.depth=4,8,16 -S seed=0,1")
@@ -78,12 +85,12 @@ def sweep(
     Each point is a DVC experiment (`dvc exp show`) and a run in MLflow.
     """
     from pipeline.dag import project_root
-    from pipeline.flow import refuse_unknown
+    from pipeline.flow import refuse
     from pipeline.sweep import parse_grid, points
     from pipeline.sweep import sweep as sweep_flow
 
     grid = parse_grid(set_param)
-    refuse_unknown(project_root(), points(grid)[0], None)
+    refuse(project_root(), points(grid)[0])
     _run_here(sweep_flow, grid=grid)
 
 

@@ -1,13 +1,23 @@
 """DVC's command line, run in the project with this Python."""
 
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline import process
 from pipeline.dag import project_root
+
+LOCKED = re.compile(r"^ERROR: .*(is busy, it is being blocked by:|Unable to acquire lock\.)")
+FAILED_ITSELF = re.compile(r"^ERROR: .*: failed to run: ")
+
+
+def is_locked(lines: Iterable[str]) -> bool:
+    """Whether DVC has failed, by its own words, for another DVC process; it waits for none."""
+    said = list(lines)
+    return any(map(LOCKED.match, said)) and not any(map(FAILED_ITSELF.match, said))
 
 
 def dvc(*arguments: str, log: Callable[[str], Any], env: Mapping[str, str] | None = None) -> int:

@@ -1,7 +1,8 @@
-"""The stages of dvc.yaml in an order in which they can run, as DVC itself understands the file."""
+"""The stages of dvc.yaml as DVC itself reads it: an order in which they can run, their outputs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import networkx as nx
@@ -33,14 +34,29 @@ def stage_order(root: Path) -> list[str]:
     Raises:
         InputError: there is no DVC project, or its dvc.yaml is refused by DVC.
     """
+    with _read(root) as repo:
+        written = {stage: place for place, stage in enumerate(repo.index.stages)}
+        downstream = repo.index.graph.reverse()
+        ordered = list(nx.lexicographical_topological_sort(downstream, key=written.__getitem__))
+        return [address(stage) for stage in ordered if stage.cmd]
+
+
+def outputs(root: Path) -> list[Path]:
+    """Files and folders that the stages write, cached or not; not what is under `dvc add`.
+
+    Raises:
+        InputError: there is no DVC project, or its dvc.yaml is refused by DVC.
+    """
+    with _read(root) as repo:
+        outs = [out for stage in repo.index.stages if stage.cmd for out in stage.outs]
+        return [Path(out.fs_path) for out in outs if out.protocol == "local"]
+
+
+@contextmanager
+def _read(root: Path) -> Iterator[Repo]:
     try:
         with Repo(str(root)) as repo:
-            written = {stage: place for place, stage in enumerate(repo.index.stages)}
-            downstream = repo.index.graph.reverse()
-            ordered = list(
-                nx.lexicographical_topological_sort(downstream, key=written.__getitem__)
-            )
-            return [address(stage) for stage in ordered if stage.cmd]
+            yield repo
     except DvcException as error:
         reason = " ".join(str(error).split())
         raise InputError(f"DVC cannot read {root / DVC_FILE}: {reason}") from error

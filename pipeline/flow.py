@@ -6,7 +6,7 @@ DVC decides what has to run and is the cache; Prefect starts, shows, schedules a
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
-from pipeline.checkout import one_flow_at_a_time
+from pipeline.checkout import one_flow_at_a_time, with_params
 from pipeline.dag import choose, project_root, stage_order
-from pipeline.errors import InputError, PipelineError, StageFailed
-from pipeline.experiment import keep_as_experiment
+from pipeline.errors import InputError, PipelineError
+from pipeline.experiment import experiment_name, keep_as_experiment
 from pipeline.overrides import PARAMS_FILE, override, write_atomically
 from pipeline.reproduce import reproduce
 
@@ -35,39 +35,53 @@ class _Untold(logging.Filter):
 logging.getLogger("prefect.flow_runs").addFilter(_Untold())
 
 
-def refuse_unknown(
-    root: Path, overrides: Mapping[str, Any] | None, stages: Sequence[str] | None
+def refuse(
+    root: Path,
+    overrides: Mapping[str, Any] | None = None,
+    stages: Sequence[str] | None = None,
+    *,
+    keep: bool = False,
 ) -> None:
-    """What `plan` would refuse, as far as it can be told without a change of params.yaml.
+    """Refuses what cannot be run, as far as that shows without a change of params.yaml.
 
     Raises:
-        InputError: a key or a stage is not known.
-    """
-    if overrides:
-        override((root / PARAMS_FILE).read_text(encoding="utf-8"), overrides)
-    else:
-        choose(stage_order(root), stages)
-
-
-def plan(
-    root: Path, overrides: Mapping[str, Any] | None, stages: Sequence[str] | None
-) -> list[str]:
-    """Writes the overrides into params.yaml and names the stages to run, in order.
-
-    As with `dvc exp run -S` the overrides stay there. The order is taken after they are written,
-    since a template in dvc.yaml may read them; if anything is refused, they are taken back.
-
-    Raises:
-        InputError: a key or a stage is not known; then params.yaml is as it was.
+        InputError: a key or a stage is not known, or the results would be kept nowhere.
     """
     if not overrides:
-        return choose(stage_order(root), stages)
+        choose(stage_order(root), stages)
+        return
+    override((root / PARAMS_FILE).read_bytes().decode(), overrides)
+    if stages is not None and not keep:
+        raise InputError(
+            "the results of some of the stages make no experiment; with overrides run all stages, "
+            "or give keep, which leaves results and overrides in the checkout"
+        )
+
+
+@contextmanager
+def overridden(
+    root: Path, overrides: Mapping[str, Any] | None, *, keep: bool, say: Callable[[str], Any]
+) -> Iterator[None]:
+    """The overrides are in params.yaml, with `keep` also afterwards, as by `dvc exp run -S`.
+
+    Raises:
+        InputError: a key is not known, or what is run refuses the input; then params.yaml is as
+            it was.
+    """
+    if not overrides:
+        yield
+        return
     params = root / PARAMS_FILE
     before = params.read_bytes()
-    write_atomically(params, override(before.decode(), overrides).encode())
+    text = override(before.decode(), overrides)
+    if not keep:
+        with with_params(root, text, say):
+            yield
+        return
+    write_atomically(params, text.encode())
     try:
-        return choose(stage_order(root), stages)
-    except BaseException:
+        yield
+    except InputError:
         write_atomically(params, before)
         raise
 
@@ -94,22 +108,31 @@ def glow(
     overrides: dict[str, Any] | None = None,
     force: bool = False,  # noqa: FBT001, FBT002 - Prefect passes parameters by name
     stages: list[str] | None = None,
+    keep: bool = False,  # noqa: FBT001, FBT002 - as above
 ) -> State[Any] | None:
     """Brings the outputs of dvc.yaml up to date, one stage after another.
+
+    With overrides, the result is a DVC experiment, and the checkout is afterwards as it was.
 
     Args:
         overrides: values to write into params.yaml first, with keys as in `dvc exp run -S`:
             `{"model.depth": 16, "samples.temperatures": [0.7, 1.0]}`.
         force: run stages also when nothing they depend on has changed.
         stages: only these; what they depend on is taken as it is. All if left out.
+        keep: leave the overrides and the outputs in the checkout.
     """
-    root, say = project_root(), get_run_logger().info
+    root, logger = project_root(), get_run_logger()
     try:
-        with _hangup_terminates(), one_flow_at_a_time(root, say):
-            for stage in plan(root, overrides, stages):
+        refuse(root, overrides, stages, keep=keep)
+        with (
+            _hangup_terminates(),
+            one_flow_at_a_time(root, logger.info),
+            overridden(root, overrides, keep=keep, say=logger.warning),
+        ):
+            for stage in choose(stage_order(root), stages):
                 reproduce(stage, force=force)
             if stages is None:  # else DVC would take what is stale for up to date
-                keep_as_experiment(str(flow_run.name))
-    except (InputError, StageFailed) as error:
+                keep_as_experiment(experiment_name(str(flow_run.name)))
+    except (InputError, PipelineError) as error:
         return Failed(message=str(error), data=error)
     return None

@@ -1,6 +1,5 @@
 """The task `reproduce`: `dvc repro` of one stage, its lines in the log, its results to look at."""
 
-import re
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -10,35 +9,34 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 
-from pipeline.command import dvc
+from pipeline.command import dvc, is_locked
 from pipeline.errors import StageFailed, StageLocked
 from pipeline.exhibits import exhibit
+from pipeline.experiment import experiment_name
 
 LAST_LINES = 20  # of a failed stage, in the message of the state
-LOCK_RETRY_SECONDS = [2.0, 10.0, 30.0, 60.0]
-LOCKED = re.compile(r"^ERROR: .*(is busy, it is being blocked by:|Unable to acquire lock\.)")
-FAILED_ITSELF = re.compile(r"^ERROR: .*: failed to run: ")
+LOCK_RETRIES = 10_000  # a week: the other one may be training
+LOCK_RETRY_SECONDS = [2.0, 10.0, 30.0, 60.0]  # the last again and again
 
 
 def failure(stage: str, exit_code: int, last_lines: Sequence[str]) -> StageFailed:
     """The error of a stage that ended with an exit code; a lock of DVC's is one of its own."""
-    locked = any(map(LOCKED.match, last_lines)) and not any(map(FAILED_ITSELF.match, last_lines))
     told = "\n".join(last_lines)
-    if locked:
+    if is_locked(last_lines):
         return StageLocked(f"stage {stage!r} waits for another DVC process:\n{told}")
     return StageFailed(f"stage {stage!r} failed, `dvc repro` with exit code {exit_code}:\n{told}")
 
 
-def _is_locked(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+def _waits(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Whether to try again: a lock goes away by itself, an error of the stage does not."""
     return isinstance(state.data, StageLocked)
 
 
 @task(
     task_run_name="{stage}",
-    retries=len(LOCK_RETRY_SECONDS),
+    retries=LOCK_RETRIES,
     retry_delay_seconds=LOCK_RETRY_SECONDS,
-    retry_condition_fn=_is_locked,
+    retry_condition_fn=_waits,
     persist_result=False,
     cache_policy=NO_CACHE,
 )
@@ -54,7 +52,7 @@ def reproduce(stage: str, *, force: bool = False) -> None:
         lines.append(line)
 
     forced = ["--force"] if force else []
-    run = {"GLOW_FLOW_RUN": str(flow_run.id), "DVC_EXP_NAME": str(flow_run.name)}
+    run = {"GLOW_FLOW_RUN": str(flow_run.id), "DVC_EXP_NAME": experiment_name(str(flow_run.name))}
     exit_code = dvc("repro", "--single-item", *forced, stage, log=log, env=run)
     if exit_code != 0:
         raise failure(stage, exit_code, last_lines)

@@ -1,7 +1,6 @@
 """The sweep: the flow `glow` at every point of a grid of params, each a flow run of its own."""
 
 import itertools
-import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,10 +16,11 @@ from prefect.states import Cancelling, Completed, Failed
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.checkout import left_as_it_was, one_flow_at_a_time
+from pipeline.checkout import one_flow_at_a_time
 from pipeline.dag import project_root
 from pipeline.errors import InputError, PipelineError
-from pipeline.flow import glow, refuse_unknown
+from pipeline.experiment import experiment_name, reference
+from pipeline.flow import glow, refuse
 
 POLL_SECONDS = 2.0
 
@@ -62,11 +62,9 @@ def points(grid: Mapping[str, Any]) -> list[Point]:
 
 
 def title(sweep: str, number: int, point: Point) -> str:
-    """The name of a point's flow run and DVC experiment: what git takes for a reference."""
+    """The name of a point's flow run and DVC experiment; the number tells points apart."""
     values = (f"{key.rpartition('.')[2]}={value}" for key, value in point.items())
-    return re.sub(
-        r"[^\w=+-]+", "_", "-".join([sweep, str(number), *values]), flags=re.ASCII
-    ).strip("_")
+    return reference("-".join([experiment_name(sweep), str(number), *values]))
 
 
 @flow(name="glow", persist_result=False)
@@ -84,14 +82,14 @@ def sweep(grid: dict[str, list[Any]], deployment: str | None = None) -> State[An
     root, logger = project_root(), get_run_logger()
     try:
         combinations = points(grid)
-        refuse_unknown(root, combinations[0], None)
+        refuse(root, combinations[0])
         own = str(flow_run.name)
         names = {title(own, i, point): point for i, point in enumerate(combinations, start=1)}
         logger.info("%d points: %s", len(names), ", ".join(names))
         if deployment:
             states = _elsewhere(deployment, names)
         else:
-            with one_flow_at_a_time(root, logger.info), left_as_it_was(root, logger.warning):
+            with one_flow_at_a_time(root, logger.info):
                 states = {name: _here(name, point) for name, point in names.items()}
     except (InputError, PipelineError) as error:
         return Failed(message=str(error), data=error)

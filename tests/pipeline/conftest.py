@@ -15,7 +15,12 @@ stages:
   last:
     cmd: ${commands.last}
     deps: [middle.txt]
-    outs: [last.txt, last.png]
+    outs:
+      - last.txt
+      - last.png
+      - pictures
+      - parts:
+          cache: false
     metrics:
       - last.json:
           cache: false
@@ -36,9 +41,13 @@ rate: 2.0e-3
 temperatures: [0.5, 1.0]   # a list on one line
 nothing: null
 commands:
-  first: cp params.yaml first.txt; echo $GLOW_FLOW_RUN > flow_run.log
+  first: >-
+    cp params.yaml first.txt; echo $GLOW_FLOW_RUN > flow_run.log;
+    echo $DVC_EXP_NAME > experiment.log
   middle: cp first.txt middle.txt
-  last: cp middle.txt last.txt; cp logo.png last.png; echo '{"loss":1.5,"a":{"b":2}}' > last.json
+  last: >-
+    cp middle.txt last.txt; cp logo.png last.png; echo '{"loss":1.5,"a":{"b":2}}' > last.json;
+    mkdir -p pictures/all parts; cp middle.txt pictures/all/0; cp middle.txt parts/0
 """
 
 
@@ -62,7 +71,10 @@ def empty_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(empty_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three stages in a row, written in another order, whose commands are params."""
+    """Three stages in a row, written in another order, whose commands are params.
+
+    Of the outputs some are files and some folders, of both kinds some in DVC's cache.
+    """
     root = tmp_path / "project"
     shutil.copytree(empty_project, root)
     monkeypatch.setenv("GLOW_ROOT", str(root))

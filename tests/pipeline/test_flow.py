@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,8 +27,9 @@ from waiting import is_running, wait_for
 
 from pipeline.checkout import one_flow_at_a_time
 from pipeline.errors import StageLocked
+from pipeline.experiment import experiment_name
 from pipeline.flow import glow
-from pipeline.reproduce import failure
+from pipeline.reproduce import LOCK_RETRY_SECONDS, failure, reproduce
 
 pytestmark = pytest.mark.server
 
@@ -41,6 +43,15 @@ def client(prefect_server: str) -> Iterator[SyncPrefectClient]:
 def run(**parameters: Any) -> State[Any]:  # noqa: ANN401 - as the flow's own
     state: State[Any] = glow(**parameters, return_state=True)
     return state
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=project, check=True, capture_output=True, text=True).stdout
+
+
+def git(project: Path, *arguments: str) -> str:
+    return subprocess.check_output(["git", *arguments], cwd=project, text=True)
 
 
 def task_runs(client: SyncPrefectClient, state: State[Any]) -> dict[str, TaskRun]:
@@ -62,7 +73,7 @@ def _flow_run(state: State[Any]) -> UUID:
 
 
 def test_a_task_run_per_stage_in_order(client: SyncPrefectClient, project: Path) -> None:
-    state = run(overrides={"number": 7, "temperatures": [0.25]})
+    state = run(overrides={"number": 7, "temperatures": [0.25]}, keep=True)
 
     assert state.is_completed()
     assert list(task_runs(client, state)) == ["first", "middle", "last"]
@@ -73,20 +84,35 @@ def test_a_task_run_per_stage_in_order(client: SyncPrefectClient, project: Path)
     assert (project / "flow_run.log").read_text().strip() == str(_flow_run(state))
 
 
-def test_a_run_is_kept_as_an_experiment_with_its_metrics_and_pictures_to_look_at(
+def test_a_run_is_kept_as_an_experiment_and_leaves_the_checkout_as_it_was(
     client: SyncPrefectClient, project: Path
 ) -> None:
-    state = run(overrides={"number": 7})
+    assert run().is_completed()
+    before = (project / "params.yaml").read_text()
+    git(project, "add", "--all", ".", ":!*.log")
+    staged = git(project, "diff", "--cached")
 
-    name = client.read_flow_run(_flow_run(state)).name
-    listed = subprocess.run(
-        [sys.executable, "-m", "dvc", "exp", "list", "--name-only"],
-        cwd=project,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert listed.stdout.split() == [name]
+    free_text = "tiefe 7 / größe 1e-3"
+    named = glow.with_options(flow_run_name=free_text)
+    state = named(overrides={"number": 7}, return_state=True)
+
+    assert state.is_completed()
+    assert (project / "params.yaml").read_text() == before
+    assert (project / "last.txt").read_text() == before
+    assert git(project, "diff", "--cached") == staged
+    assert git(project, "diff") == ""
+    name = experiment_name(free_text)
+    assert name in dvc(project, "exp", "list", "--name-only").split()
+    assert (project / "experiment.log").read_text().strip() == name
+    dvc(project, "exp", "apply", name)
+    assert "number: 7 " in (project / "params.yaml").read_text()
+    assert "number: 7 " in (project / "last.txt").read_text()
+
+
+def test_a_run_has_its_metrics_and_pictures_to_look_at(
+    client: SyncPrefectClient, project: Path
+) -> None:
+    state = run()
     last = task_runs(client, state)["last"]
     made = client.read_artifacts(
         artifact_filter=ArtifactFilter(task_run_id=ArtifactFilterTaskRunId(any_=[last.id]))
@@ -103,9 +129,8 @@ def test_a_run_is_kept_as_an_experiment_with_its_metrics_and_pictures_to_look_at
 
 def test_stages_that_were_left_out_are_not_taken_for_up_to_date(project: Path) -> None:
     assert run().is_completed()
-    assert run(overrides={"number": 7}, stages=["last"]).is_completed()
-    status = subprocess.check_output([sys.executable, "-m", "dvc", "status"], cwd=project)
-    assert b"first:" in status
+    assert run(overrides={"number": 7}, stages=["last"], keep=True).is_completed()
+    assert "first:" in dvc(project, "status")
 
 
 def test_a_second_flow_waits_for_the_first_even_if_that_is_killed(project: Path) -> None:
@@ -142,7 +167,7 @@ def test_what_is_up_to_date_runs_only_when_forced(
 ) -> None:
     counting = {"commands.first": "echo run >> count.log; cp params.yaml first.txt"}
     for force in (False, False, True):
-        assert run(overrides=counting, stages=["first"], force=force).is_completed()
+        assert run(overrides=counting, stages=["first"], force=force, keep=True).is_completed()
     assert (project / "count.log").read_text() == "run\nrun\n"
 
 
@@ -156,7 +181,15 @@ def test_only_the_named_stages_run(client: SyncPrefectClient, project: Path) -> 
     ("parameters", "message"),
     [
         ({"overrides": {"numbr": 7}}, "'numbr' is not in params.yaml; did you mean number?"),
-        ({"overrides": {"number": 7}, "stages": ["lsat"]}, "'lsat' is no stage of dvc.yaml"),
+        ({"stages": ["lsat"]}, "'lsat' is no stage of dvc.yaml"),
+        (
+            {"overrides": {"number": 7}, "stages": ["lsat"], "keep": True},
+            "'lsat' is no stage of dvc.yaml",
+        ),
+        (
+            {"overrides": {"number": 7}, "stages": ["last"]},
+            "the results of some of the stages make no experiment; with overrides run all stages",
+        ),
     ],
 )
 def test_what_is_not_known_is_refused_before_anything_runs(
@@ -190,8 +223,13 @@ def test_a_failing_stage_says_why_and_stops_the_flow(
     assert failed.message == state.message
 
 
-def test_a_stage_waits_for_another_dvc_process(client: SyncPrefectClient, project: Path) -> None:
-    """DVC itself does not wait: it fails at once, and only then is there a second attempt."""
+def test_a_stage_waits_for_another_dvc_process_as_long_as_that_runs(
+    client: SyncPrefectClient, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC itself does not wait: it fails at once, and only then is there another attempt."""
+    waits = reproduce.retries * LOCK_RETRY_SECONDS[-1]
+    assert waits > timedelta(days=6).total_seconds()
+    monkeypatch.setattr(reproduce, "retry_delay_seconds", [0.1])
     other = subprocess.Popen(["sleep", "60"])
     lock = {"read": {}, "write": {str(project / "middle.txt"): {"pid": other.pid, "cmd": "dvc"}}}
     (project / ".dvc" / "tmp").mkdir(exist_ok=True)
@@ -201,10 +239,11 @@ def test_a_stage_waits_for_another_dvc_process(client: SyncPrefectClient, projec
         with get_client(sync_client=True) as client:
             wait_for(
                 lambda: any(
-                    run.name == "middle" and run.state_name == "AwaitingRetry"
+                    run.name == "middle" and run.run_count > len(LOCK_RETRY_SECONDS) + 1
                     for run in client.read_task_runs(limit=20)
                 ),
-                "the stage is to be tried again",
+                "the stage is tried again and again",
+                120.0,
             )
         other.kill()
         other.wait()
@@ -217,7 +256,7 @@ def test_a_stage_waits_for_another_dvc_process(client: SyncPrefectClient, projec
         other.kill()
         freeing.join()
     assert state.is_completed()
-    assert task_runs(client, state)["middle"].run_count == 2
+    assert task_runs(client, state)["middle"].run_count > len(LOCK_RETRY_SECONDS) + 1
 
 
 def test_only_dvcs_own_words_are_a_lock() -> None:
@@ -264,6 +303,8 @@ def test_no_stage_survives_an_interrupted_flow(
     assert newest.state is not None
     assert newest.state.is_crashed()
     assert not (project / "last.txt").exists()
+    assert "number: 1 " in (project / "params.yaml").read_text()
+    assert stage not in (project / "params.yaml").read_text()
 
 
 def test_a_failed_run_is_one_last_line_and_exit_code_1(prefect_server: str, project: Path) -> None:

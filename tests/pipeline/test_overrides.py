@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from pipeline.dag import choose, stage_order
 from pipeline.errors import InputError
-from pipeline.flow import plan
+from pipeline.flow import overridden
 from pipeline.overrides import override, parse_overrides
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,10 +76,14 @@ def test_text_that_is_no_override_is_refused(typed: str, message: str) -> None:
         parse_overrides([typed])
 
 
-def test_params_are_as_before_if_a_stage_is_refused(project: Path) -> None:
+@pytest.mark.parametrize("keep", [True, False])
+def test_params_are_as_before_if_a_stage_is_refused(project: Path, *, keep: bool) -> None:
     before = (project / "params.yaml").read_bytes()
-    with pytest.raises(InputError, match="no stage"):
-        plan(project, {"number": 5}, ["nope"])
+    with (
+        pytest.raises(InputError, match="no stage"),
+        overridden(project, {"number": 5}, keep=keep, say=print),
+    ):
+        choose(stage_order(project), ["nope"])
     assert (project / "params.yaml").read_bytes() == before
 
 
@@ -86,4 +91,5 @@ def test_the_order_is_that_of_the_new_params(project: Path) -> None:
     (project / "dvc.yaml").write_text(
         "stages: {draw: {foreach: '${temperatures}', do: {cmd: 'echo ${item}'}}}"
     )
-    assert plan(project, {"temperatures": [0.25]}, ["draw@0.25"]) == ["draw@0.25"]
+    with overridden(project, {"temperatures": [0.25]}, keep=False, say=print):
+        assert stage_order(project) == ["draw@0.25"]

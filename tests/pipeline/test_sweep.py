@@ -11,6 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 
 from pipeline.errors import InputError
+from pipeline.experiment import experiment_name
 from pipeline.flow import glow
 from pipeline.sweep import parse_grid, points, sweep, title
 
@@ -34,8 +35,11 @@ def dvc(project: Path, *arguments: str) -> str:
 
 
 def outputs(project: Path) -> dict[str, bytes]:
-    names = ["params.yaml", "dvc.lock", "first.txt", "middle.txt", "last.txt", "last.json"]
-    return {name: (project / name).read_bytes() for name in names}
+    """All that DVC or git know of, and what else may lie there."""
+    files = [file for file in project.rglob("*") if file.is_file()]
+    names = {file.relative_to(project).as_posix(): file for file in files}
+    logs = (".dvc/", ".git/", "flow_run.log", "experiment.log")
+    return {name: names[name].read_bytes() for name in names if not name.startswith(logs)}
 
 
 def test_values_as_typed_in_a_shell() -> None:
@@ -78,6 +82,7 @@ def test_a_title_is_a_reference_for_git() -> None:
     point = {"samples.temperatures": [0.5, 1.0], "a.path": "../x y~", "b": None, "c.d": -1.0e-5}
     name = title("bold-fox", 3, point)
     assert name.startswith("bold-fox-3-temperatures=_0_5_1_0_")
+    assert experiment_name(name) == name
     subprocess.run(["git", "check-ref-format", f"refs/exps/{name}"], check=True)
 
 
@@ -85,8 +90,9 @@ def test_a_title_is_a_reference_for_git() -> None:
 def test_a_point_is_a_flow_run_and_an_experiment_and_nothing_else_changes(
     client: SyncPrefectClient, project: Path
 ) -> None:
-    assert glow(overrides={"number": 7}, return_state=True).is_completed()
+    assert glow(overrides={"number": 7}, keep=True, return_state=True).is_completed()
     before = outputs(project)
+    assert {"dvc.lock", "last.txt", "last.json", "pictures/all/0", "parts/0"} <= before.keys()
 
     state = run(grid={"number": [1, 2], "rate": [0.5]})
 
@@ -106,16 +112,17 @@ def test_a_point_is_a_flow_run_and_an_experiment_and_nothing_else_changes(
 def test_a_point_that_fails_does_not_keep_the_others_from_running(
     client: SyncPrefectClient, project: Path
 ) -> None:
-    before = (project / "params.yaml").read_bytes()
+    before = outputs(project)
     commands = ["echo out of memory; exit 3", "cp params.yaml first.txt"]
     state = run(grid={"commands.first": commands})
     assert state.is_failed()
     assert state.message is not None
     assert state.message.startswith("1 of 2 points failed: ")
     assert "-1-first=echo_out_of_memory_exit_3" in state.message
-    assert (project / "params.yaml").read_bytes() == before
-    assert not (project / "dvc.lock").exists()  # as before
-    assert "number: 1 " in (project / "last.txt").read_text()  # of the second point
+    (made,) = dvc(project, "exp", "list", "--name-only").split()
+    assert made.endswith("-2-first=cp_params_yaml_first_txt")
+    assert outputs(project).keys() - before.keys() == {".gitignore"}  # which DVC has written
+    assert before.items() <= outputs(project).items()
 
 
 @pytest.mark.server
