@@ -21,8 +21,9 @@ import typer
 from PIL import Image
 
 from glow import load_glow
-from glow.apps.lossless import code, decode, model_hash, write_coded
+from glow.apps.lossless import code, decode, write_coded
 from glow.apps.lossless.codec import Levels
+from glow.weights import weights_hash
 from stages.likelihood import measure
 from stages.shards import ShardSet
 
@@ -82,7 +83,7 @@ def command(
     assert np.array_equal(decode(glow, coded), levels)
     end = time.perf_counter()
     file = out.with_suffix(".glow")
-    size = write_coded(file, coded, [f"{i}.png" for i in range(len(levels))], model_hash(model))
+    size = write_coded(file, coded, [f"{i}.png" for i in range(len(levels))], weights_hash(model))
     file.unlink()
     bits, error = found.mean_and_error()
     found_by_code = {

@@ -20,12 +20,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from glow.attributes import RIDGE, AttributeStatistics
 from glow.marks import filled, has, is_known
+from glow.weights import KEY
 
 MAX_PAIRS = 64  # products, so that the sums stay small with many attributes
 MIN_TOGETHER = 50  # images that have both attributes of a pair
@@ -135,26 +136,41 @@ class Counterfactual:
 
     @classmethod
     def load(cls, file: Path) -> "Counterfactual":
-        """What `to_bytes` gave, from a file."""
-        with safe_open(file, "pt") as content:
-            names = json.loads(content.metadata()["attributes"])
-            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no dict
-        effects, means = tensors["effects"].double(), tensors["means"]
-        return cls(effects, means, tensors["pairs"], tensors["exclusive"], tuple(names))
+        """What `to_bytes` gave, from a file.
+
+        Raises:
+            ValueError: it holds none.
+        """
+        try:
+            with safe_open(file, "pt") as content:
+                names = json.loads(content.metadata()["attributes"])
+                tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no dict
+            effects, means = tensors["effects"].double(), tensors["means"]
+            return cls(effects, means, tensors["pairs"], tensors["exclusive"], tuple(names))
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{file} does not hold counterfactual means ({reason}); `dvc repro attributes` "
+                "makes them"
+            ) from None
 
     def rounded(self) -> "Counterfactual":
         """What a file holds: float16's steps are far below the effects' standard errors."""
         return replace(self, effects=self.effects.half().double())
 
-    def to_bytes(self) -> bytes:
-        """As a safetensors file, effects in float16: see `rounded`."""
+    def to_bytes(self, *, weights: str) -> bytes:
+        """As a safetensors file, effects in float16: see `rounded`.
+
+        Args:
+            weights: `weights_hash` of the model.
+        """
         tensors = {
             "effects": self.effects.half(),
             "means": self.means,
             "pairs": self.pairs.contiguous(),
             "exclusive": self.exclusive,
         }
-        return save(tensors, {"attributes": json.dumps(self.names)})
+        return save(tensors, {"attributes": json.dumps(self.names), KEY: weights})
 
     def wanted(self, present: Tensor, attribute: int) -> Tensor:
         """The attributes (B, A) with one added, and without those that exclude it."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from glow.bits import dequantize
 from glow.marks import has, is_known
+from glow.weights import KEY
 
 SIDE = 32  # pixels; larger images are averaged down to it
 MEMBERS = 2
@@ -100,15 +101,19 @@ class Guide(nn.Module):
             ) from None
         return guide.eval()
 
-    def to_bytes(self) -> bytes:
-        """As a safetensors file, in float16 as `train_guide` leaves it."""
+    def to_bytes(self, *, weights: str) -> bytes:
+        """As a safetensors file, in float16 as `train_guide` leaves it.
+
+        Args:
+            weights: `weights_hash` of the model whose latents `starts` are of.
+        """
         about = {
             "attributes": self.names,
             "image_size": self.image_size,
             "channels": self.channels,
         }
         tensors = {name: value.cpu().half() for name, value in self.state_dict().items()}
-        return save(tensors, {"guide": json.dumps(about)})
+        return save(tensors, {"guide": json.dumps(about), KEY: weights})
 
 
 def train_guide(

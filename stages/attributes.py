@@ -17,6 +17,7 @@ from glow.counterfactual import Counterfactual, choose_pairs, find_exclusive, wi
 from glow.filenames import file_names
 from glow.guide import Guide, train_guide
 from glow.marks import filled, is_known, shares_of
+from glow.weights import KEY, weights_hash
 from stages import tracking
 from stages.edit_figures import save_comparison, save_curves, save_steps
 from stages.edits import COLUMNS, Directions, Faces, equal_success, judge_edits
@@ -194,7 +195,7 @@ def command(
     params = load_params()
     how = params.attributes
     data = ShardSet.open(shards)
-    glow = load_model(model, data)
+    glow, weights = load_model(model, data), weights_hash(model)
     device = next(glow.parameters()).device
     generator = torch.Generator(device).manual_seed(params.seed)
     present = data.attributes("train", how.max_images)
@@ -207,15 +208,16 @@ def command(
     vectors = found[how.estimator]
     by_name = dict(zip(data.attribute_names, vectors.float(), strict=True))
     vectors_file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(vectors_file, save({name: row.clone() for name, row in by_name.items()}))
+    rows = {name: row.clone() for name, row in by_name.items()}
+    write_atomically(vectors_file, save(rows, {KEY: weights}))
     exclusive = find_exclusive(present)
     fitted = Counterfactual.fit(train, valid, pairs, exclusive, data.attribute_names)
     counterfactual = fitted.rounded()
     counterfactual_file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(counterfactual_file, counterfactual.to_bytes())
+    write_atomically(counterfactual_file, counterfactual.to_bytes(weights=weights))
     guide = guide_of(data, glow, found["difference"], how, params.seed)
     guide_file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(guide_file, guide.to_bytes())
+    write_atomically(guide_file, guide.to_bytes(weights=weights))
     directions = Directions(found, counterfactual, guide)
     judge = train_judge(data, how.judge_steps, params.seed, device)
     frame = table(glow, judge, data, statistics, vectors, how, generator)
@@ -223,7 +225,7 @@ def command(
         edits = judge_all(folder, glow, judge, data, directions, how, generator)
     frame = frame.join(equal_success(edits), on="attribute")
     write_text(csv, frame.to_csv(index=False, float_format="%.4f"))
-    with tracking.same_run(read_about(model)["fingerprint"]) as tracked:
+    with tracking.same_run(read_about(model)["fingerprint"], weights=weights) as tracked:
         by_attribute = frame.set_index("attribute")
         for column in by_attribute.columns[by_attribute.columns.str.contains(REPORTED)]:
             numbers = by_attribute[column].dropna()

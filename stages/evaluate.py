@@ -15,6 +15,7 @@ from glow import Glow, dequantize, read_about
 from glow.complexity import compressed_bits
 from glow.parallel import rank
 from glow.scores import Evidence, dims
+from glow.weights import weights_hash
 from stages import tracking
 from stages.baselines import histogram_bits
 from stages.distributed import process_group
@@ -204,6 +205,7 @@ def command(
     test = splits["test"].levels
     report["baselines"] = _baselines(data.load("train")[0], test, data.n_bits)
     report["data"] = data.checksum
+    report["weights"] = weights_hash(model)
     scored = score_all({name: _evidence(glow, splits[name], found[name]) for name in HELD_OUT})
     report["false_alarms"] = false_alarms(scored["test"])
     oddness = score_table(scored, {name: splits[name].names for name in HELD_OUT})
@@ -221,7 +223,7 @@ def command(
         ends = folder / "oddest.png", folder / "typical.png"
         save_ends(*ends, test, scored["test"], data.n_bits)
     print(_table(report), file=sys.stderr)
-    with tracking.same_run(read_about(model)["fingerprint"]) as tracked:
+    with tracking.same_run(read_about(model)["fingerprint"], weights=report["weights"]) as tracked:
         tracked.metrics(_numbers(report, "evaluate/"))
         tracked.artifact(metrics)
         tracked.artifact(likelihoods)

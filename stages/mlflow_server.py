@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from glow.weights import KEY as WEIGHTS
 from stages.delivery import warn, without_password
 from stages.registry import Registry
 from stages.spool import Operation, Spool
@@ -111,7 +112,8 @@ class MlflowServer:
         for duplicate in found[1:]:  # its creation timed out, was repeated, and succeeded twice
             self._client.delete_run(duplicate.info.run_id)
         if not found and opening["reopen"]:
-            found = self._search(experiment, {"glow.fingerprint": opening["fingerprint"]})
+            ours = {"glow.fingerprint": opening["fingerprint"]}
+            found = _of_weights(opening, self._search(experiment, ours))
         if found:
             run = found[0]
             self._client.update_run(run.info.run_id, status="RUNNING")
@@ -137,7 +139,7 @@ class MlflowServer:
         if "glow.temperature" in opening["tags"] and closing["status"] == "FINISHED":
             keys = ("glow.fingerprint", "glow.temperature")
             pair = {key: opening["tags"][key] for key in keys}
-            for other in self._search(run.info.experiment_id, pair):
+            for other in _of_weights(opening, self._search(run.info.experiment_id, pair)):
                 if other.info.start_time < run.info.start_time:
                     self._client.delete_run(other.info.run_id)
 
@@ -204,3 +206,13 @@ class MlflowServer:
             with Image.open(file) as picture:
                 picture.load()
                 self._client.log_image(run_id, picture, key=key, step=step, timestamp=taken)
+
+
+def _of_weights(opening: Operation, runs: list[Any]) -> list[Any]:
+    """Those of the same weights as a run to open, then those that do not say of which they are."""
+    ours = opening["tags"].get(WEIGHTS)
+    theirs = [(run.data.tags.get(WEIGHTS), run) for run in runs]
+    if ours is None:
+        return runs
+    same = [run for weights, run in theirs if weights == ours]
+    return same + [run for weights, run in theirs if weights is None]

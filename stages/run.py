@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from glow.filenames import hashed, is_hashed
+from glow.weights import KEY as WEIGHTS
 from stages.champion import BITS, DATA
 from stages.spool import Operation
 
@@ -89,11 +90,12 @@ class Run:
         operation = {"kind": "image", "name": path.name, "key": key, "step": step}
         self.record(operation, {path.name: path})
 
-    def model(self, folder: Path, *, data: str, valid_bits_per_dim: float) -> None:
+    def model(self, folder: Path, *, weights: str, data: str, valid_bits_per_dim: float) -> None:
         """A folder of `save_glow`, to be registered together with the code that loads it.
 
         Args:
             folder: of the model.
+            weights: `weights_hash` of it, by which later stages find this run.
             data: checksum of the data set; models of the same one are compared.
             valid_bits_per_dim: by which it may become the champion.
         """
@@ -102,7 +104,8 @@ class Run:
             "code/glow": CODE / "glow",
             "served_model.py": CODE / "stages" / "served_model.py",
         }
-        facts = {DATA: data, BITS: f"{valid_bits_per_dim:.6f}"}
+        self.tags({WEIGHTS: weights})
+        facts = {DATA: data, BITS: f"{valid_bits_per_dim:.6f}", WEIGHTS: weights}
         self.record({"kind": "model", "facts": facts}, files)
 
     def attribute_vectors(self, file: Path) -> None:
@@ -114,10 +117,11 @@ def ignore(operation: Operation, files: Mapping[str, Path] | None = None) -> Non
     """The `Record` of a run that is not tracked."""
 
 
-def origin(fingerprint: str) -> dict[str, str]:
+def origin(fingerprint: str, weights: str | None) -> dict[str, str]:
     """The tags that say where a run comes from; what is not known is left out."""
     known = {
         "glow.fingerprint": fingerprint,
+        WEIGHTS: weights,
         "glow.dvc_experiment": os.environ.get("DVC_EXP_NAME"),
         "glow.git_revision": _git_revision(),
         "glow.dvc_lock": _checksum(Path("dvc.lock")),

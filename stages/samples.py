@@ -8,6 +8,7 @@ import typer
 from torch import Tensor
 
 from glow import Glow, bits_per_dim, dequantize, interpolate, read_about
+from glow.weights import weights_hash
 from stages import tracking
 from stages.errors import run
 from stages.figures import clipped_share, save_grid, square, to_bytes
@@ -130,15 +131,17 @@ def command(
         draw_interpolations(folder / "interpolation.png", glow, data, how, params.seed)
     write_json(metrics, report)
     about = read_about(model)
-    fingerprint = about["fingerprint"]
+    fingerprint, weights = about["fingerprint"], weights_hash(model)
     settings = {name: getattr(glow.config, name) for name in TOLD} | {"train_steps": about["step"]}
     training = {key: about[key] for key in ("valid_bits_per_dim",) if key in about}
     for temperature, file in files.items():
         name = f"depth {glow.config.depth}, T = {temperature:g}"
-        with tracking.temperature_run(fingerprint, temperature, settings, name=name) as tracked:
+        with tracking.temperature_run(
+            fingerprint, temperature, settings, weights=weights, name=name
+        ) as tracked:
             tracked.metrics(report[f"{temperature:g}"] | training)
             tracked.image(grids / file, key="samples")
-    with tracking.same_run(fingerprint) as tracked:
+    with tracking.same_run(fingerprint, weights=weights) as tracked:
         tracked.image(grids / "temperatures.png", key="temperatures")
         tracked.image(grids / "interpolation.png", key="interpolation")
 

@@ -60,26 +60,32 @@ def training_run(fingerprint: str, params: Mapping[str, Any]) -> Iterator[Run]:
 
 
 @contextmanager
-def same_run(fingerprint: str) -> Iterator[Run]:
-    """The newest run of the training with this fingerprint, reopened.
+def same_run(fingerprint: str, *, weights: str | None = None) -> Iterator[Run]:
+    """The newest run of the training with this fingerprint that ended in these weights, reopened.
 
-    If there is none, as when DVC fetched the model from a remote, a new run "cached model".
+    If there is none, as when DVC fetched the model from a remote, a new run "cached model". Runs
+    of earlier versions do not say theirs.
     """
-    with _run(fingerprint, TRAININGS, "cached model", reopen=True) as run:
+    with _run(fingerprint, TRAININGS, "cached model", weights, reopen=True) as run:
         yield run
 
 
 @contextmanager
 def temperature_run(
-    fingerprint: str, temperature: float, params: Mapping[str, Any], *, name: str = "samples"
+    fingerprint: str,
+    temperature: float,
+    params: Mapping[str, Any],
+    *,
+    weights: str | None = None,
+    name: str = "samples",
 ) -> Iterator[Run]:
-    """The run of a training and a temperature; once finished, it replaces older ones of the two.
+    """The run of a model and a temperature; once finished, it replaces older ones of the two.
 
     These runs are flat, in an experiment of their own, so that temperature and depth are columns
     and axes in the UI across all trainings.
     """
     tags = {"glow.temperature": str(float(temperature))}
-    with _run(fingerprint, SAMPLES, name, tags=tags) as run:
+    with _run(fingerprint, SAMPLES, name, weights, tags=tags) as run:
         run.params({"temperature": float(temperature), "fingerprint": fingerprint, **params})
         yield run
 
@@ -153,6 +159,7 @@ def _run(
     fingerprint: str,
     experiment: str,
     name: str,
+    weights: str | None = None,
     *,
     tags: Mapping[str, str] | None = None,
     reopen: bool = False,
@@ -162,7 +169,7 @@ def _run(
             "fingerprint": fingerprint,
             "experiment": experiment,
             "name": name,
-            "tags": {**origin(fingerprint), **(tags or {})},
+            "tags": {**origin(fingerprint, weights), **(tags or {})},
             "reopen": reopen,
         }
     )

@@ -14,6 +14,7 @@ import typer
 from glow import Glow, GlowConfig, dequantize, save_glow
 from glow.parallel import rank, world_size
 from glow.trainer import Batch, NonFiniteLoss, TrainConfig, Trainer
+from glow.weights import weights_hash
 from stages import tracking
 from stages.batches import Batches
 from stages.checkpoints import Checkpoints
@@ -187,7 +188,12 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             report.metrics({"parameters": len(trainer.weights)})
             report.artifact(out.curves)
             bits = curves.rows[-1]["valid_bits_per_dim"]
-            report.model(out.model, data=shards.checksum, valid_bits_per_dim=bits)
+            report.model(
+                out.model,
+                weights=weights_hash(out.model),
+                data=shards.checksum,
+                valid_bits_per_dim=bits,
+            )
             if interrupt():
                 interrupt.leave()
             checkpoints.remove()

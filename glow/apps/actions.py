@@ -17,10 +17,11 @@ from torch import Tensor
 
 from glow import Glow, bits_per_dim, dequantize, load_glow, quantize, to_pixels
 from glow.apps.fetch import file_beside
-from glow.apps.methods import Method, OwnDirections
+from glow.apps.methods import Method, OwnDirections, check_weights
 from glow.apps.uploads import BadRequest, TooFar, check_count
 from glow.latents import Latents
 from glow.scores import Evidence, measure
+from glow.weights import weights_hash
 
 MAX_DEQUANTIZATIONS = 64
 BATCH_SIZE = 64  # images computed at once, so that memory does not grow with the request
@@ -43,12 +44,17 @@ class Actions:
         glow: the model; its weights must not change any more.
         vectors: a latent direction (D,) per attribute; empty where they are not known.
         own: what finds a direction for each image, where it is known.
+        weights: `weights_hash` of the model, where it has been saved.
     """
 
     def __init__(
-        self, glow: Glow, vectors: Mapping[str, Tensor], own: OwnDirections | None = None
+        self,
+        glow: Glow,
+        vectors: Mapping[str, Tensor],
+        own: OwnDirections | None = None,
+        weights: str = "",
     ) -> None:
-        self.glow, self.vectors, self.own = glow, dict(vectors), own
+        self.glow, self.vectors, self.own, self.weights = glow, dict(vectors), own, weights
         self._lock = Lock()
         self._frozen = glow.frozen()
         self._frozen.__enter__()
@@ -60,13 +66,14 @@ class Actions:
         """A folder of `save_glow`, perhaps with attribute vectors; on the GPU if there is one.
 
         Raises:
-            ValueError: the folder is no model, or the file is not of its vectors.
+            ValueError: the folder is no model, or a file beside it is not of its weights.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         glow = load_glow(folder, device=device)
-        file = vectors or file_beside(folder)
-        found = _read_vectors(file, glow.config.n_dims) if file else {}
-        return cls(glow, found, OwnDirections.beside(folder, glow.config.n_dims, device))
+        file, weights = vectors or file_beside(folder), weights_hash(folder)
+        found = _read_vectors(file, glow.config.n_dims, weights) if file else {}
+        own = OwnDirections.beside(folder, glow.config.n_dims, weights, device)
+        return cls(glow, found, own, weights)
 
     def sample(self, n: int, labels: Tensor | None, *, temperature: float, seed: int) -> Tensor:
         """N new images; the same seed gives the same, and the same noise at each temperature."""
@@ -264,7 +271,7 @@ class Actions:
         return self.pixels(quantize(x, self.glow.config.n_bits))
 
 
-def _read_vectors(file: Path, n_dims: int) -> dict[str, Tensor]:
+def _read_vectors(file: Path, n_dims: int, weights: str) -> dict[str, Tensor]:
     try:
         found = load_file(file)
     except (OSError, SafetensorError) as error:
@@ -275,6 +282,7 @@ def _read_vectors(file: Path, n_dims: int) -> dict[str, Tensor]:
                 f"{file}: {name} is {tuple(vector.shape)}, expected ({n_dims},) as the model's "
                 "latents are; `dvc repro attributes` makes them"
             )
+    check_weights(file, weights)
     return found
 
 

@@ -24,6 +24,7 @@ from glow.apps.outputs import (
 from glow.apps.progress import progress
 from glow.apps.saying import say
 from glow.bits import to_pixels
+from glow.weights import weights_hash
 
 SUFFIX = ".glow"
 
@@ -65,7 +66,7 @@ def compress(
     try:
         with progress("compress", len(levels)) as advance:
             coded = lossless.code(glow, levels, batch_size=batch_size, advance=advance)
-        size = lossless.write_coded(output, coded, names, lossless.model_hash(folder))
+        size = lossless.write_coded(output, coded, names, weights_hash(folder))
     except ValueError as error:
         raise fail(str(error), 2) from None
     per_dim = 1 / levels.size
@@ -97,7 +98,7 @@ def decompress(
     pictures = PictureFolder(output, stored.names, overwrite=overwrite)
     folder = folder_of(model)
     glow = load(folder, device="cpu")
-    if stored.model != lossless.model_hash(folder):
+    if stored.model != weights_hash(folder):
         raise fail(f"{file} was coded with another model than {model}; give it by --model", 2)
     if stored.torch_version != torch.__version__:
         say(

@@ -14,6 +14,7 @@ from glow.apps.params import config_of_params
 from glow.apps.saying import say
 from glow.checkpoint import read_config
 from glow.size import count_parameters, multiplications
+from glow.weights import weights_hash
 
 
 def describe(
@@ -32,9 +33,10 @@ def describe(
         if params is None:
             folder = folder_of(model)
             config, about = read_config(folder), read_about(folder)
+            about["weights"] = weights_hash(folder)
         else:
             config, about = config_of_params(params), {}
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         raise fail(str(error), 2) from None
     work = 2 * multiplications(config)
     for name, value in asdict(config).items():

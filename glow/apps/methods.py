@@ -10,13 +10,29 @@ from torch import Tensor
 
 from glow import Glow
 from glow.apps.fetch import GUIDE, MEANS, file_beside
+from glow.apps.saying import say
 from glow.apps.uploads import BadRequest
 from glow.counterfactual import Counterfactual
 from glow.guide import Guide
 from glow.guided import guided_directions
 from glow.latents import Latents
+from glow.weights import says_weights
 
 Method = Literal["guided", "counterfactual", "vector"]
+
+
+def check_weights(file: Path, weights: str) -> None:
+    """Refuses what was found with other weights; of what does not say so, a line warns.
+
+    Raises:
+        ValueError: the file is of other weights than those of this hash.
+    """
+    if not says_weights(file, weights):
+        say(
+            f"warning: {file} does not say which weights it was made with, as an earlier version "
+            "wrote it; `dvc repro attributes` makes one that does",
+            err=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -27,11 +43,13 @@ class OwnDirections:
     means: Counterfactual
 
     @classmethod
-    def beside(cls, folder: Path, n_dims: int, device: str) -> "OwnDirections | None":
+    def beside(
+        cls, folder: Path, n_dims: int, weights: str, device: str
+    ) -> "OwnDirections | None":
         """Of a model's folder, where both files are there.
 
         Raises:
-            ValueError: they are not of this model.
+            ValueError: they are not of this model; `weights` is the hash of its weights.
         """
         guide_file, means_file = (file_beside(folder, name) for name in (GUIDE, MEANS))
         if guide_file is None or means_file is None:
@@ -43,6 +61,8 @@ class OwnDirections:
                 f"{guide_file} and {means_file.name} are not of one model with {n_dims} latents; "
                 "`dvc repro attributes` makes them"
             )
+        for file in (guide_file, means_file):
+            check_weights(file, weights)
         return cls(guide.to(device), means)
 
     def change(

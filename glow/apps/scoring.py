@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import os
 from pathlib import Path
@@ -61,7 +62,8 @@ def score(
     Example: python -m glow score face.png other.png --by bits_per_dim --n-dequantizations 4
     """
     files = find_images(images)
-    if calibration is None and model == TRAINED and CALIBRATION.is_file():
+    given = calibration is not None
+    if not given and model == TRAINED and CALIBRATION.is_file():
         calibration = CALIBRATION
     check_output(output, (".csv",), [*files, calibration] if calibration else files)
     beside = output.with_suffix(".png")
@@ -70,6 +72,12 @@ def score(
         raise BadRequest(f"{beside} is there already; --sheet names another picture")
     sheet = sheet or beside
     actions = load_actions(model)
+    if calibration is not None and _is_of_others(calibration, actions.weights):
+        line = f"{calibration} is of other weights than the model's; `dvc repro` makes it anew"
+        if given:
+            raise fail(line, 2)
+        say(f"warning: {line}, and until then there are no percentiles", err=True)
+        calibration = None
     ordinary = None if calibration is None else _calibration(calibration)
     labelled = actions.labelled(class_name)
     rows: list[tuple[Path, Row]] = []
@@ -116,6 +124,15 @@ def _columns(
     found = ordinary.scores(evidence)
     percentiles = ordinary.percentiles(found)
     return {"log_prob": nats, **found} | {f"{k}_percentile": v for k, v in percentiles.items()}
+
+
+def _is_of_others(file: Path, weights: str) -> bool:
+    """Whether `evaluate` says beside its scores.csv that it measured other weights."""
+    try:
+        described = json.loads(file.with_name("evaluate.json").read_bytes())
+        return bool(described["weights"] != weights)
+    except (OSError, ValueError, KeyError, TypeError):  # an earlier version said nothing
+        return False
 
 
 def _calibration(file: Path) -> oddness.Calibration:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from glow import Glow, GlowConfig, dequantize, save_glow
 from glow.apps.files import read_images
+from glow.weights import KEY, weights_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = 20
@@ -41,7 +42,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_glow(glow, folder / "models" / "glow", about={"fingerprint": "abc"})
     names = ("Smiling", "Beard", "Eyeglasses")
     vectors = {name: torch.randn(config.n_dims) for name in names}
-    save_file(vectors, folder / "models" / "attributes.safetensors")
+    known = {KEY: weights_hash(folder / "models" / "glow")}
+    save_file(vectors, folder / "models" / "attributes.safetensors", known)
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     return folder
 

@@ -17,6 +17,7 @@ from glow import Glow, GlowConfig, save_glow
 from glow.apps.cli import app
 from glow.counterfactual import Counterfactual
 from glow.guide import Guide
+from glow.weights import weights_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -174,11 +175,12 @@ def test_an_edit_is_guided_where_there_is_a_guide(here: Path) -> None:
     names, n_dims = ("Beard", "Eyeglasses", "Smiling"), 3 * SIDE**2
     torch.manual_seed(1)
     guide = Guide(names, torch.randn(3, n_dims), image_size=SIDE, channels=3)
-    (here / "models" / "guide.safetensors").write_bytes(guide.to_bytes())
+    weights = weights_hash(here / "models" / "glow")
+    (here / "models" / "guide.safetensors").write_bytes(guide.to_bytes(weights=weights))
     effects = torch.randn(3, n_dims).double()
     no_pairs, none = torch.zeros(0, 2).long(), torch.zeros(3, 3).bool()
     means = Counterfactual(effects, torch.zeros(3), no_pairs, none, names)
-    (here / "models" / "counterfactual.safetensors").write_bytes(means.to_bytes())
+    (here / "models" / "counterfactual.safetensors").write_bytes(means.to_bytes(weights=weights))
     edited = {}
     for method in ("guided", "counterfactual", "vector", ""):
         chosen = ("--method", method) if method else ()

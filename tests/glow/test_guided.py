@@ -85,7 +85,7 @@ def test_a_guide_learns_and_is_the_same_for_a_seed_and_from_a_file(
     assert torch.equal(learnt()(x), guide(x))
     assert not torch.equal(learnt(seed=1)(x), guide(x))
     file = tmp_path / "guide.safetensors"
-    file.write_bytes(guide.to_bytes())
+    file.write_bytes(guide.to_bytes(weights=""))
     again = Guide.load(file)
     assert again.names == NAMES
     assert torch.equal(again(x), guide(x))

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from tracked import FACTS, FINGERPRINT, OTHER, Client, as_a_new_process, mlflow, replay, runs
 from typer.testing import CliRunner
 
+from glow.weights import weights_hash
 from stages import tracking
 from stages.champion import BITS, DATA, decide
 
@@ -43,7 +44,7 @@ def test_a_champion_that_diverged_or_is_unknown_is_replaced_or_kept() -> None:
 
 def train(model: Path, fingerprint: str, data: str, bits: float) -> None:
     with tracking.training_run(fingerprint, {}) as run:
-        run.model(model, data=data, valid_bits_per_dim=bits)
+        run.model(model, weights=weights_hash(model), data=data, valid_bits_per_dim=bits)
 
 
 def champion(client: Client) -> str:

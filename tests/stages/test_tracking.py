@@ -97,6 +97,43 @@ def test_later_stages_join_the_newest_training_of_their_fingerprint(client: Clie
     assert evaluated.info.end_time == trained[evaluated.info.run_id].info.end_time
 
 
+def test_later_stages_join_the_training_that_ended_in_their_weights(
+    client: Client, model: Path
+) -> None:
+    facts = {"data": "a", "valid_bits_per_dim": 2.5}
+    for weights in ("a" * 64, "b" * 64):
+        with tracking.training_run(FINGERPRINT, {"model": {"of": weights}}) as run:
+            run.model(model, weights=weights, **facts)
+    for weights in ("a" * 64, "b" * 64, "c" * 64):
+        with tracking.same_run(FINGERPRINT, weights=weights) as run:
+            run.tags({"note": weights})
+    found = runs(client)
+    assert len(found) == 3
+    assert all(run.data.tags["glow.weights"] == run.data.tags["note"] for run in found)
+    pulled, second, first = found
+    assert pulled.info.run_name == "cached model"
+    assert (first.data.params["model.of"], second.data.params["model.of"]) == ("a" * 64, "b" * 64)
+    version = client.search_model_versions(f"run_id = '{second.info.run_id}'")[0]
+    assert version.tags["glow.weights"] == "b" * 64
+
+
+def test_a_run_of_an_earlier_version_is_joined_by_its_fingerprint(client: Client) -> None:
+    with tracking.training_run(FINGERPRINT, {}):
+        pass
+    with tracking.same_run(FINGERPRINT, weights="a" * 64) as run:
+        run.metrics({"test.bits_per_dim": 3.0})
+    (found,) = runs(client)
+    assert found.data.metrics == {"test.bits_per_dim": 3.0}
+
+
+def test_samples_of_other_weights_replace_none(client: Client) -> None:
+    for weights in (None, "a" * 64, "b" * 64, "b" * 64):
+        with tracking.temperature_run(FINGERPRINT, 0.7, {}, weights=weights):
+            pass
+    found = [run.data.tags["glow.weights"] for run in runs(client, "glow-samples")]
+    assert found == ["b" * 64, "a" * 64]
+
+
 def test_without_its_training_a_model_gets_a_run_that_later_stages_share(client: Client) -> None:
     for name in ("evaluate", "attributes"):
         with tracking.same_run(FINGERPRINT) as run:

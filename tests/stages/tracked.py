@@ -26,7 +26,7 @@ Client = Any  # mlflow is untyped
 FINGERPRINT = "0123456789abcdef"
 OTHER = "fedcba9876543210"
 LOSS = {"kind": "metrics", "values": {"loss": 2.5}, "step": 7}
-FACTS = {"data": "of these images", "valid_bits_per_dim": 2.5}
+FACTS = {"weights": "0" * 64, "data": "of these images", "valid_bits_per_dim": 2.5}
 
 
 def connect(uri: str) -> Client:

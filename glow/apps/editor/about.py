@@ -14,29 +14,38 @@ ALPHA = {"min": -2.0, "max": 2.0, "step": 0.05}
 
 
 def about(
-    model: Path, config: GlowConfig, attributes: list[str], evaluation: Path, dataset: Path
+    model: Path,
+    config: GlowConfig,
+    weights: str,
+    attributes: list[str],
+    evaluation: Path,
+    dataset: Path,
 ) -> dict[str, Any]:
     """Facts of the model, as JSON; those of another model's files are left out.
 
     Args:
         model: its folder.
         config: of the model.
+        weights: the hash of its weights, by which the page knows what was saved with them.
         attributes: names of its vectors.
         evaluation: `results/evaluate.json`, if it is there.
         dataset: `data/shards/dataset.json`, if it is there.
     """
     known = read_about(model)
     checksum = known.get("data")
+    evaluated = _same_data(evaluation, "data", checksum)
+    same = evaluated.get("weights", weights) == weights  # an earlier version did not say
     return {
         "name": model.name,
         "fingerprint": known.get("fingerprint"),
+        "weights": weights,
         "steps": known.get("step"),
         "image_size": config.image_size,
         "n_bits": config.n_bits,
         "n_levels": config.n_levels,
         "depth": config.depth,
         "hidden_channels": config.hidden_channels,
-        "test": _same_data(evaluation, "data", checksum).get("test"),
+        "test": evaluated.get("test") if same else None,
         "data": _data(dataset, checksum),
         "attributes": attributes,
         "alpha": ALPHA,

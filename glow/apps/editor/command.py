@@ -54,7 +54,8 @@ def editor(
     folder = folder_of(model)
     try:
         painter = Painter(Actions.load(folder, vectors=vectors))
-        facts = about(folder, painter.config, list(painter.actions.vectors), evaluation, dataset)
+        weights, attributes = painter.actions.weights, list(painter.actions.vectors)
+        facts = about(folder, painter.config, weights, attributes, evaluation, dataset)
     except ValueError as error:
         raise fail(f"{error}; {REMEDY}", 2) from None
     listening = _listen(host, port)

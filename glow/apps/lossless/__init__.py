@@ -1,7 +1,7 @@
 """Lossless coding with a trained flow: the proof that its bits per dimension are real."""
 
 from glow.apps.lossless.codec import Coded, WrongImages, code, decode
-from glow.apps.lossless.file import CodedFile, model_hash, read_coded, write_coded
+from glow.apps.lossless.file import CodedFile, read_coded, write_coded
 from glow.apps.lossless.images import exact_levels
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "code",
     "decode",
     "exact_levels",
-    "model_hash",
     "read_coded",
     "write_coded",
 ]

@@ -1,6 +1,5 @@
 """The file of coded images: a magic word, a JSON header, then 32-bit words, little-endian."""
 
-import hashlib
 import json
 import reprlib
 import struct
@@ -14,7 +13,6 @@ import torch
 from glow.apps.lossless.codec import MAX_INITIAL_WORDS, Coded
 from glow.apps.outputs import check_picture_names, write
 from glow.apps.uploads import BadRequest
-from glow.checkpoint import WEIGHTS
 
 MAGIC = b"GLOWCODE1\n"
 MAX_HEADER = 1 << 26
@@ -32,17 +30,12 @@ COUNTS = {  # smallest and largest of what the header may say
 
 @dataclass(frozen=True)
 class CodedFile:
-    """Coded images with their names, and the model and torch that coded them."""
+    """Coded images with their names, and the weights' hash and torch that coded them."""
 
     coded: Coded
     names: list[str]
     model: str
     torch_version: str
-
-
-def model_hash(folder: Path) -> str:
-    """sha256 of a model's weights."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 def write_coded(file: Path, coded: Coded, names: list[str], model: str) -> int:

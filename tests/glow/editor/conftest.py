@@ -10,8 +10,9 @@ from asking import Editor, running
 from safetensors.torch import save_file
 
 from glow import Glow, GlowConfig, save_glow
+from glow.weights import KEY, weights_hash
 
-ATTRIBUTES = ("Curly_Hair", "Smiling")
+ATTRIBUTES = ("Curly_Hair", "Smiling", "constructor", "__proto__", "<b>x</b>", "a_b", "a b")
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     glow.initialize(0.2 * torch.randn(16, 3, 16, 16))
     save_glow(glow, folder, about={"fingerprint": "abc", "data": "123", "step": 7})
     vectors = {name: torch.randn(glow.config.n_dims) for name in ATTRIBUTES}
-    save_file(vectors, folder.parent / "attributes.safetensors")
+    save_file(vectors, folder.parent / "attributes.safetensors", {KEY: weights_hash(folder)})
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -131,6 +132,52 @@ def test_upload_slide_undo_morph_and_download(opened: Callable[..., Page]) -> No
     other.set_input_files("#json-file", chosen_file("face.json", settings))
     until(other, IS, middle)
     assert page.context.cookies() == []
+
+
+def test_names_are_text_and_no_properties_of_objects(opened: Callable[..., Page]) -> None:
+    page = opened()
+    called = page.locator("#attributes span").all_text_contents()
+    proto = ["  proto  ", "a b", "a_b", "Constructor"]
+    assert called == ["<b>x</b>", "Curly hair", "Smiling", *proto]
+    first = face(page)
+    assert page.input_value("[data-attribute=constructor]") == "0"
+    assert page.input_value("[data-attribute=__proto__]") == "0"
+    moved = after(page, lambda: move(page, "[data-attribute=__proto__]", 1.5))
+    settings = downloaded(page, "Save settings")
+    assert b'"__proto__": 1.5' in settings
+    page.get_by_role("button", name="Undo").click()
+    until(page, IS, first)
+    page.set_input_files("#json-file", chosen_file("face.json", settings))
+    until(page, IS, moved)
+
+
+def test_settings_of_other_weights_are_refused_where_these_draw_other_faces(
+    opened: Callable[..., Page],
+) -> None:
+    page = opened()
+    first = face(page)
+    settings = json.loads(downloaded(page, "Save settings"))
+    assert len(settings["weights"]) == 64
+    assert settings["model"] == "abc"
+
+    def load(**changes: object) -> str:
+        content = json.dumps({**settings, **changes}).encode()
+        page.evaluate("document.querySelector('#status').textContent = ''")
+        page.set_input_files("#json-file", chosen_file("face.json", content))
+        until(page, "document.querySelector('#status').textContent.includes('oaded')")
+        return page.inner_text("#status")
+
+    assert load() == "Settings are loaded."
+    edits = {"Smiling": 1.0}
+    said = load(weights="0" * 64, edits=edits)
+    assert "drawn by another model (weights 000000000000)" in said
+    assert face(page) == first
+    uploaded = base64.b64encode(picture()).decode()
+    said = load(weights="0" * 64, a={"png": uploaded, "label": None}, edits=edits)
+    assert said == "Settings are loaded; they were made with another model."
+    del settings["weights"]
+    assert "do not say of which weights" in load()
+    assert "drawn by another model (def)" in load(model="def")
 
 
 def test_it_says_what_is_wrong_and_goes_on(opened: Callable[..., Page]) -> None:

@@ -16,6 +16,8 @@ from glow.apps.actions import Actions
 
 pytestmark = pytest.mark.server
 
+PROTO = ["__proto__", "a b", "a_b", "constructor"]
+
 
 @pytest.fixture(scope="module")
 def actions(model: Path) -> Actions:
@@ -27,7 +29,7 @@ def test_it_says_what_model_and_data_it_is(editor: Editor) -> None:
     assert about["fingerprint"] == "abc"
     assert about["test"]["bits_per_dim"] == 1.25
     assert about["data"] == {"source": "folder", "credit": "by Ada", "count": 4321}
-    assert about["attributes"] == ["Curly_Hair", "Smiling"]
+    assert about["attributes"] == ["<b>x</b>", "Curly_Hair", "Smiling", *PROTO]
 
 
 def test_a_drawn_face_is_the_seeds_and_the_temperatures(editor: Editor, actions: Actions) -> None:
@@ -94,7 +96,10 @@ def test_a_large_picture_is_the_small_one_in_squares(editor: Editor) -> None:
         ({"base": drawn(-1)}, "greater than or equal to 0"),
         ({"base": drawn(0, 9.0)}, "less than or equal to 2"),
         ({"base": drawn(0), "morph": 1.5}, "less than or equal to 1"),
-        ({"base": drawn(0), "edits": {"Wings": 1.0}}, "expected one of Curly_Hair, Smiling"),
+        (
+            {"base": drawn(0), "edits": {"Wings": 1.0}},
+            "expected one of <b>x</b>, Curly_Hair, Smiling",
+        ),
         ({"base": drawn(0), "edits": {"Smiling": 99.0}}, "less than or equal to 4"),
         ('{"base": {"seed": 0, "temperature": NaN}}', "temperature"),
         ({"base": drawn(0), "scale": 65}, "less than or equal to 64"),

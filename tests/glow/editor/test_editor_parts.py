@@ -129,7 +129,7 @@ def test_the_default_models_credit_is_known_without_its_shards(tmp_path: Path) -
     checksum = json.loads((ROOT / "results/evaluate.json").read_text())["data"]
     (tmp_path / "config.json").write_text(json.dumps({"config": {}, "about": {"data": checksum}}))
     missing = tmp_path / "missing.json"
-    facts = about(tmp_path, GlowConfig(image_size=8), [], missing, missing)
+    facts = about(tmp_path, GlowConfig(image_size=8), "", [], missing, missing)
     assert facts["data"]["source"] == "avatars"
     source = AvatarsSource(AvatarsParams(n_images=1, zoom=1.0), 8, 0)
     assert facts["data"]["credit"] == source.credit
@@ -138,9 +138,25 @@ def test_the_default_models_credit_is_known_without_its_shards(tmp_path: Path) -
 def test_facts_of_another_models_data_are_left_out(model: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text('{"data": "456", "checksum": "456", "test": {"bits_per_dim": 9.0}}')
-    facts = about(model, GlowConfig(image_size=8), [], other, other)
+    facts = about(model, GlowConfig(image_size=8), "", [], other, other)
     assert facts["test"] is None
     assert facts["data"] == {}
+
+
+@pytest.mark.parametrize(
+    ("known", "shown"), [({}, True), ({"weights": "ab"}, True), ({"weights": "cd"}, False)]
+)
+def test_numbers_of_other_weights_are_left_out(
+    model: Path,
+    tmp_path: Path,
+    known: dict[str, str],
+    shown: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    evaluation = tmp_path / "evaluate.json"
+    evaluation.write_text(json.dumps({"data": "123", "test": {"bits_per_dim": 9.0}, **known}))
+    missing = tmp_path / "missing.json"
+    facts = about(model, GlowConfig(image_size=8), "ab", [], evaluation, missing)
+    assert (facts["test"] is not None) == shown
 
 
 def refused(*options: object) -> str:

@@ -67,7 +67,11 @@ async function send_image(bytes, label) {
 
 async function wish(face) {
   if (!face?.png) return face;
-  if (!uploads.has(face.png)) await send_image(from_base64(face.png), face.label);
+  if (!uploads.has(face.png)) {
+    // what comes back is other bytes where another version or size of the editor saved it
+    const { upload } = await send_image(from_base64(face.png), face.label);
+    uploads.set(face.png, upload);
+  }
   return { upload: uploads.get(face.png) };
 }
 
@@ -206,6 +210,9 @@ function choose_for(which) {
   if (which === "b" && !look.b) say("Choose the second face: an example, a new one or an upload.");
 }
 
+// Of an attribute, which may be called as what every object has: `constructor`, `__proto__`.
+const amount = (edits, name) => (Object.hasOwn(edits, name) ? edits[name] : 0);
+
 function edit(name, alpha) {
   const edits = { ...look.edits, [name]: alpha };
   if (!alpha) delete edits[name];
@@ -220,7 +227,7 @@ const drawn = (face) => face && !face.png;
 const shown = new Map(); // slider -> the value on it
 
 function show() {
-  for (const [name, slider] of sliders) show_alpha(slider, look.edits[name] ?? 0);
+  for (const [name, slider] of sliders) show_alpha(slider, amount(look.edits, name));
   $("undo").disabled = past.length < 2;
   $("redo").disabled = !future.length;
   $("reset").disabled = !Object.keys(look.edits).length;
@@ -283,14 +290,22 @@ const words = (name) => {
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
 
+// What names are called on the page; those that would read alike stay as they are.
+function readable(names) {
+  const texts = names.map(words);
+  const alike = (text) => texts.filter((other) => other === text).length > 1;
+  return names.map((name, index) => [name, alike(texts[index]) ? name : texts[index]]);
+}
+
 function build_sliders() {
-  for (const name of about.attributes) {
+  for (const [name, called] of readable(about.attributes)) {
     const row = document.createElement("label");
     const text = document.createElement("span");
     const slider = document.createElement("input");
     const value = document.createElement("output");
     row.className = "row";
-    text.textContent = words(name);
+    text.textContent = called;
+    text.dir = "auto";
     Object.assign(slider, { type: "range", ...about.alpha, value: 0 });
     slider.dataset.attribute = name;
     slider.addEventListener("input", () => edit(name, Number(slider.value)));
@@ -334,8 +349,9 @@ async function paint_examples() {
 function tell_about() {
   const { image_size: side, n_bits, n_levels, depth, hidden_channels, test, data } = about;
   $("subtitle").textContent = data.source ? `${data.source}, ${side} × ${side} pixels` : "";
+  const known = [about.fingerprint, `weights ${about.weights.slice(0, 12)}`].filter(Boolean);
   const facts = [
-    `Model ${about.name}${about.fingerprint ? ` (${about.fingerprint})` : ""}: ${n_levels} levels ` +
+    `Model ${about.name} (${known.join(", ")}): ${n_levels} levels ` +
       `of ${depth} steps, ${hidden_channels} channels, images of ${side} × ${side} pixels and ` +
       `${n_bits} bits.`,
   ];
@@ -405,7 +421,8 @@ async function save_picture(path, name) {
 }
 
 function save_settings() {
-  const settings = { format: "glow-editor", version: 1, model: about.fingerprint, ...look };
+  const { fingerprint: model, weights } = about;
+  const settings = { format: "glow-editor", version: 1, model, weights, ...look };
   save(new Blob([JSON.stringify(settings, null, 1)], { type: "application/json" }), "face.json");
   say("face.json is saved.");
 }
@@ -419,28 +436,43 @@ async function load_settings(file) {
       throw new Error("it was not saved by this editor");
     }
     const loaded = checked(settings);
+    const warning = of_other_weights(settings, loaded);
     await picture(loaded); // refused here rather than half shown
     slot = "a";
     change(loaded);
     settle();
-    const same = settings.model === about.fingerprint;
-    say(same ? "Settings are loaded." : "Settings are loaded; they were made with another model.");
+    say(`Settings are loaded${warning}.`);
   } catch (error) {
     complain(new Error(`${file.name} cannot be loaded: ${error.message}`));
   }
 }
 
+// What to say of settings saved with other weights, in which a seed draws another face, though the
+// fingerprint may be the same. Earlier versions saved the fingerprint alone.
+function of_other_weights({ model, weights }, { a, b }) {
+  if (weights === about.weights) return "";
+  if (weights === undefined && model === about.fingerprint) {
+    return "; they do not say of which weights, and with others their faces are others";
+  }
+  if (drawn(a) || (b && drawn(b))) {
+    const name = weights === undefined ? model : `weights ${String(weights).slice(0, 12)}`;
+    throw new Error(`its faces were drawn by another model (${name}), this one draws others`);
+  }
+  return "; they were made with another model";
+}
+
 // Only what this page would have written: numbers within the sliders, attributes that exist.
 function checked({ a, b, morph, edits }) {
   const { min, max } = about.alpha;
-  const kept = {};
+  const kept = [];
   for (const name of about.attributes) {
-    const alpha = Number(edits?.[name] ?? 0);
+    const alpha = Number(amount(edits ?? {}, name));
     if (!Number.isFinite(alpha)) throw new Error(`${name} is no number`);
-    if (alpha) kept[name] = Math.min(max, Math.max(min, alpha));
+    if (alpha) kept.push([name, Math.min(max, Math.max(min, alpha))]);
   }
   const at = Math.min(1, Math.max(0, Number(morph) || 0));
-  return { a: checked_face(a), b: b ? checked_face(b) : null, morph: b ? at : 0, edits: kept };
+  const faces = { a: checked_face(a), b: b ? checked_face(b) : null, morph: b ? at : 0 };
+  return { ...faces, edits: Object.fromEntries(kept) };
 }
 
 function checked_face(face) {
@@ -579,7 +611,7 @@ async function begin() {
   about = await answer.json();
   $("temperature").value = about.temperature;
   $("class-row").hidden = !about.classes.length;
-  $("label").append(...about.classes.map((name) => new Option(words(name), name)));
+  $("label").append(...readable(about.classes).map(([name, called]) => new Option(called, name)));
   tell_about();
   build_sliders();
   build_examples();
