@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from glow import Glow, GlowConfig, save_glow
 from glow.weights import KEY, weights_hash
 
-ATTRIBUTES = ("Curly_Hair", "Smiling", "constructor", "__proto__", "<b>x</b>", "a_b", "a b")
+LONG = "x" * 60
+ATTRIBUTES = ("Curly_Hair", "Smiling", "constructor", "__proto__", "<b>x</b>", "a_b", "a b", LONG)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from glow.apps.actions import Actions
 
 pytestmark = pytest.mark.server
 
-PROTO = ["__proto__", "a b", "a_b", "constructor"]
+PROTO = ["__proto__", "a b", "a_b", "constructor", "x" * 60]
 
 
 @pytest.fixture(scope="module")
