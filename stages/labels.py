@@ -7,6 +7,7 @@ from torch import Tensor
 
 from glow.marks import has, is_known
 from stages.errors import InputError
+from stages.shards import SPLITS, ShardSet
 
 
 def classes_of(conditional: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -31,6 +32,16 @@ def check_all_come(classes: Sequence[str], labels: Tensor) -> None:
             f"no training image is of the class {', '.join(never)}, expected some of every class "
             "that model.conditional makes; add images, or set another model.conditional"
         )
+
+
+def check_held_out(classes: Sequence[str], shards: ShardSet) -> None:
+    """What `labels_of` raises of images that only stages after the training would read.
+
+    Shards that lie elsewhere are not fetched for it.
+    """
+    if classes and shards.remote is None:
+        for split in SPLITS[1:]:
+            labels_of(classes, shards.attribute_names, shards.attributes(split))
 
 
 def labels_of(classes: Sequence[str], names: Sequence[str], present: Tensor) -> Tensor | None:

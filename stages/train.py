@@ -29,7 +29,7 @@ from stages.distributed import (
 )
 from stages.errors import InputError, StageError, run
 from stages.interrupt import deferred, exit_on_signals
-from stages.labels import classes_of, labels_of
+from stages.labels import check_held_out, classes_of, labels_of
 from stages.launch import launch
 from stages.machine import Machine
 from stages.outputs import fresh_folder, write_json, write_text
@@ -245,12 +245,11 @@ def command(
     """
     params = load_params()
     data = ShardSet.open(shards)
-    architecture(data, params.model, params.train)
+    check_held_out(architecture(data, params.model, params.train).classes, data)
     check_machine(params.model)
     exit_on_signals()
     launch(MODULE)
-    outs = Outs(model, metrics, curves)
-    train(data, params.model, params.train, params.seed, outs)
+    train(data, params.model, params.train, params.seed, Outs(model, metrics, curves))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from tiny import tiny
 
 from glow import Glow, GlowConfig
-from stages import preprocess, samples
+from stages import preprocess, samples, train
 from stages.errors import InputError
 from stages.shards import ShardSet
 
@@ -97,6 +97,22 @@ def test_what_later_stages_can_do_is_made(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(project(tmp_path, images, **{"model.conditional": ["a", "b"]}))
     preprocess.command(tmp_path / "shards")
     assert ShardSet.open(tmp_path / "shards").classes == ["a", "b"]
+
+
+def test_what_is_unknown_of_a_test_image_is_no_class_to_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = TABLE.replace("test-0.png,1,", "test-0.png,,").replace(
+        "train-3.png,1", "train-3.png,0"
+    )
+    monkeypatch.chdir(project(tmp_path, {"train": 6, "valid": 1, "test": 1}, table))
+    preprocess.command(tmp_path / "shards")
+    file = tmp_path / "params.yaml"
+    file.write_text(file.read_text().replace("conditional:", "conditional: Hat"))
+    with pytest.raises(InputError, match="Hat is not known of 1 of 1 images"):
+        train.command(
+            *(tmp_path / name for name in ("shards", "glow", "train.json", "curves.csv"))
+        )
 
 
 @pytest.mark.parametrize("n_test", [1, 2, 3])
