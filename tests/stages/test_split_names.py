@@ -33,10 +33,11 @@ def test_a_file_without_a_word_among_others() -> None:
 def test_equal_facts_are_held_once() -> None:
     facts = Facts()
     for number in range(100):
-        facts.add({"odd": number % 2 == 1, f"own{number % 2}": True}, number % 3)
-    assert facts.names() == ("odd",)
-    assert facts.common()[:3] == [{"odd": False}, {"odd": True}, {"odd": False}]
-    assert len({id(known) for known in facts.common()}) == 2
+        facts.add({"odd": number % 2 == 1, f"own{number % 2}": True}, [], number % 3)
+    assert facts.names() == ("odd", "own0", "own1")
+    known = facts.attributes()
+    assert known[:2] == [{"odd": False, "own0": True}, {"odd": True, "own1": True}]
+    assert len({id(of_image) for of_image in known}) == 2
     assert class_names([], facts, "x") == ("class_0", "class_1", "class_2")
     assert class_names(["a", "b", "c", "d"], facts, "x") == ("a", "b", "c", "d")
     for names in (["a", "b"], ["a", "b", "a"]):
