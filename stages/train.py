@@ -188,12 +188,8 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             report.metrics({"parameters": len(trainer.weights)})
             report.artifact(out.curves)
             bits = curves.rows[-1]["valid_bits_per_dim"]
-            report.model(
-                out.model,
-                weights=weights_hash(out.model),
-                data=shards.checksum,
-                valid_bits_per_dim=bits,
-            )
+            weights = weights_hash(out.model)
+            report.model(out.model, weights=weights, data=shards.checksum, valid_bits_per_dim=bits)
             if interrupt():
                 interrupt.leave()
             checkpoints.remove()

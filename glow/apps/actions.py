@@ -11,14 +11,13 @@ from pathlib import Path
 from threading import Lock
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from glow import Glow, bits_per_dim, dequantize, load_glow, quantize, to_pixels
 from glow.apps.fetch import file_beside
-from glow.apps.methods import Method, OwnDirections, check_weights
+from glow.apps.methods import Method, OwnDirections
 from glow.apps.uploads import BadRequest, TooFar, check_count
+from glow.apps.vectors import read_vectors
 from glow.latents import Latents
 from glow.scores import Evidence, measure
 from glow.weights import weights_hash
@@ -71,7 +70,7 @@ class Actions:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         glow = load_glow(folder, device=device)
         file, weights = vectors or file_beside(folder), weights_hash(folder)
-        found = _read_vectors(file, glow.config.n_dims, weights) if file else {}
+        found = read_vectors(file, glow.config.n_dims, weights) if file else {}
         own = OwnDirections.beside(folder, glow.config.n_dims, weights, device)
         return cls(glow, found, own, weights)
 
@@ -269,21 +268,6 @@ class Actions:
 
     def _pixels(self, x: Tensor) -> Tensor:
         return self.pixels(quantize(x, self.glow.config.n_bits))
-
-
-def _read_vectors(file: Path, n_dims: int, weights: str) -> dict[str, Tensor]:
-    try:
-        found = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{file} does not hold attribute vectors: {error}") from None
-    for name, vector in found.items():
-        if vector.shape != (n_dims,):
-            raise ValueError(
-                f"{file}: {name} is {tuple(vector.shape)}, expected ({n_dims},) as the model's "
-                "latents are; `dvc repro attributes` makes them"
-            )
-    check_weights(file, weights)
-    return found
 
 
 def class_labels(

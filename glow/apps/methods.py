@@ -10,29 +10,14 @@ from torch import Tensor
 
 from glow import Glow
 from glow.apps.fetch import GUIDE, MEANS, file_beside
-from glow.apps.saying import say
 from glow.apps.uploads import BadRequest
+from glow.apps.vectors import check_weights
 from glow.counterfactual import Counterfactual
 from glow.guide import Guide
 from glow.guided import guided_directions
 from glow.latents import Latents
-from glow.weights import says_weights
 
 Method = Literal["guided", "counterfactual", "vector"]
-
-
-def check_weights(file: Path, weights: str) -> None:
-    """Refuses what was found with other weights; of what does not say so, a line warns.
-
-    Raises:
-        ValueError: the file is of other weights than those of this hash.
-    """
-    if not says_weights(file, weights):
-        say(
-            f"warning: {file} does not say which weights it was made with, as an earlier version "
-            "wrote it; `dvc repro attributes` makes one that does",
-            err=True,
-        )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from glow import Glow, GlowConfig, load_glow, save_glow, to_pixels
 from glow.counterfactual import Counterfactual
 from glow.guide import Guide
 from glow.marks import UNKNOWN
+from glow.weights import says_weights, weights_hash
 from stages.edits import Directions, Faces, at_success, equal_success, judge_edits
 from stages.judge import Judge, train_judge
 from stages.outputs import write_json
@@ -180,6 +181,8 @@ def test_the_stage_writes_the_same_twice(tmp_path: Path, shards: ShardSet, train
     assert first == again
     names = shards.attribute_names
     assert {"figures/success-leakage.png", f"figures/{names[0]}-estimators.png"} <= first.keys()
+    for name in ("vectors", "own", "guide"):
+        assert says_weights(tmp_path / f"a/{name}.safetensors", weights_hash(trained))
     table = pd.read_csv(tmp_path / "a/table.csv")
     assert table["attribute"].tolist() == names
     assert table["probe_auroc"].between(0, 1).all()

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from tiny import ROOT, SMALL, tiny
 
 from glow import Glow, GlowConfig, dequantize, save_glow
+from glow.weights import weights_hash
 from stages.likelihood import Likelihood, measure
 from stages.shards import ShardSet
 
@@ -76,6 +77,7 @@ def test_the_report_names_all_of_it(tmp_path: Path, shards: ShardSet) -> None:
         test - report["train"]["bits_per_dim"], abs=1e-5
     )
     assert report["data"] == shards.checksum
+    assert report["weights"] == weights_hash(tmp_path / "model")
     assert set(report["round_trip_steps"]) == {"noise", "samples"}
     assert f"{test:.3f}" in printed
     for name in ("histogram", "extremes", "scores", "oddest", "typical"):

@@ -15,6 +15,7 @@ from tracked import Client, connect, free_port, history, mlflow_server, runs
 from training import Training
 from waiting import wait_for
 
+from glow.weights import weights_hash
 from stages import machine
 from stages.machine import Machine
 from stages.run import Run
@@ -119,6 +120,8 @@ def check_complete(client: Client, run_id: str, training: Training, shards: Shar
     assert (version.run_id, version.tags["glow.data"]) == (run_id, shards.checksum)
     assert float(version.tags["glow.valid_bits_per_dim"]) == pytest.approx(curve[-1][1], abs=1e-6)
     assert found.data.tags["glow.fingerprint"] == version.tags["glow.fingerprint"]
+    weights = weights_hash(training.folder / "models/glow")
+    assert found.data.tags["glow.weights"] == version.tags["glow.weights"] == weights
 
 
 def test_the_load_of_gpus_is_reported_as_far_as_the_driver_tells(
