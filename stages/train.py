@@ -3,15 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import torch
 import typer
 
-from glow import Glow, GlowConfig, dequantize, save_glow
+from glow import Glow, GlowConfig, dequantize
 from glow.parallel import rank, world_size
 from glow.trainer import Batch, NonFiniteLoss, TrainConfig, Trainer
 from glow.weights import weights_hash
@@ -32,12 +30,11 @@ from stages.interrupt import deferred, exit_on_signals
 from stages.labels import check_held_out, classes_of, labels_of
 from stages.launch import launch
 from stages.machine import Machine
-from stages.outputs import fresh_folder, write_json, write_text
 from stages.params import ModelParams, TrainParams, load_params
 from stages.progress import progress
 from stages.shards import ShardSet
 from stages.speed import Speed
-from stages.trained import RAW
+from stages.training_outs import Outs, write
 from stages.validation import Validation
 
 MODULE = "stages.train"
@@ -101,7 +98,7 @@ def new_trainer(
     return Trainer(glow, numbers, seed=seed, micro_batch=micro_batch(), graphs=graphs())
 
 
-def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out: "Outs") -> None:
+def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out: Outs) -> None:
     """Trains to the end, or leaves a checkpoint to go on from."""
     name, code = fingerprint(seed, model, how, shards.checksum), digest_of([MODULE], LIBRARIES)
     config = architecture(shards, model, how)
@@ -195,40 +192,6 @@ def train(shards: ShardSet, model: ModelParams, how: TrainParams, seed: int, out
             checkpoints.remove()
 
 
-def write(trainer: Trainer, curves: Curves, name: str, checksum: str, out: "Outs") -> None:
-    """The model with averaged weights, that with the last ones, its curves and last numbers."""
-    last = {key: round(value, 6) for key, value in curves.rows[-1].items()}
-    about = {
-        "fingerprint": name,
-        "data": checksum,
-        "step": trainer.step,
-        "valid_bits_per_dim": last["valid_bits_per_dim"],
-    }
-    with fresh_folder(out.model) as folder:
-        save_glow(trainer.ema_glow, folder, about=about)
-        save_glow(trainer.glow, folder / RAW, about=about)
-    frame = pd.DataFrame(curves.rows).astype({"step": int})
-    write_text(out.curves, frame.to_csv(index=False, float_format="%.6g"))
-    write_json(
-        out.metrics,
-        {
-            "bits_per_dim": last["bits_per_dim"],
-            "valid_bits_per_dim": last["valid_bits_per_dim"],
-            "steps": trainer.step,
-            "parameters": len(trainer.weights),
-        },
-    )
-
-
-@dataclass(frozen=True)
-class Outs:
-    """What the stage writes."""
-
-    model: Path
-    metrics: Path
-    curves: Path
-
-
 def command(
     shards: Annotated[Path, typer.Argument(help="folder of shards, of preprocess")],
     model: Annotated[Path, typer.Argument(help="folder to write the model to")],
@@ -236,6 +199,8 @@ def command(
     curves: Annotated[Path, typer.Argument(help="CSV file to write: learning curves")],
 ) -> None:
     """Train a Glow on shards; GLOW_NPROC processes, by default one per GPU.
+
+    One that was stopped goes on from .cache/checkpoints, with the code that began it.
 
     Example: python -m stages.train data/shards models/glow results/train.json results/curves.csv
     """
