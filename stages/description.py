@@ -73,7 +73,7 @@ class Description:
             "splits": splits,
             "skipped": dict(sorted(skipped.items())),
             "reasons": {kind: len(of) for kind, of in bad_images.reasons(skipped).items()},
-            "duplicates": self._duplicates(),
+            **self._duplicates(),
             "checksum": checksum.hexdigest(),
         }
         for line in bad_images.report(skipped, total):
@@ -105,12 +105,12 @@ class Description:
             if entry.name not in self.made[shard.name].skipped
         ]
 
-    def _duplicates(self) -> dict[str, dict[str, int]]:
+    def _duplicates(self) -> dict[str, Any]:
         shards = self.listing.shards
-        looks = np.concatenate([self.into.looks(shard) for shard in shards])
         numbers = np.array([SPLITS.index(shard.split) for shard in shards], np.uint8)
         splits = np.repeat(numbers, [self.made[shard.name].count for shard in shards])
-        found = find_duplicates(looks, splits)
+        looks = self.into.all_looks(shards, len(splits))
+        found, near_from = find_duplicates(looks, splits)
         rows = table(found, self._names(), splits, SPLITS)
         write_text(self.into.shards / DUPLICATES, rows.to_csv(index=False))
         counts = count_duplicates(found, splits, SPLITS)
@@ -123,7 +123,7 @@ class Description:
                     f"images have a twin among those trained on ({each}), which flatters the "
                     f"number measured on them; {DUPLICATES} names them"
                 )
-        return counts
+        return {"duplicates": counts, "near_from": near_from}
 
     def _draw(self, shards: ShardSet, positives: Counts, known: Counts) -> None:
         folder = self.into.shards / FIGURES

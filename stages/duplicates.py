@@ -1,34 +1,29 @@
 """Images that a data set has twice, above all a test image that the model was trained on.
 
-Two images are identical where their levels are, and near where their perceptual hashes differ in
-at most MAX_BITS of 64 bits and their 4x4 pixel averages by at most MAX_COLOR of 255 anywhere. The
-second matters for drawings and icons, of which very many share a hash.
-
-Near ones are found by banding: the hash is cut into 6 blocks, of which 4 different bits leave 2
-untouched. So for each of the 15 pairs of blocks the images are sorted by these bits, and by
-brightness where they are equal, and each is compared with the WINDOW images after it that have
-the same bits. That takes seconds for a million images, a minute where all of them are alike; a
-pair is missed where more than WINDOW images of about its brightness share its bits each time.
+Two images are identical where their levels are, and near where they show the same photograph,
+though cut, scaled, brightened or compressed otherwise: each image is compared with those most like
+it in its own split and in earlier ones.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-MAX_BITS, MAX_COLOR = 4, 3
-BLOCKS, UNTOUCHED, WINDOW = 6, 2, 16
-CHUNK = 100_000  # pairs whose colors are compared at a time
+from stages.likeness import likeness, near_from
+from stages.neighbors import Numbers, neighbors
+from stages.progress import progress
+
 KINDS = ("identical", "near")
-KIND, BITS, COLOR, TWIN = 48, 40, 32, 0  # places in a score, of which the least is the best
+KIND, APART, TWIN = 48, 32, 0  # places in a score, of which the least is the best
+DIGITS = 3  # of a likeness
 NONE = np.uint64(2**64 - 1)
 
-Numbers = NDArray[np.int64]
 
-
-def find_duplicates(looks: NDArray[np.void], splits: NDArray[np.uint8]) -> pd.DataFrame:
+def find_duplicates(
+    looks: NDArray[np.void], splits: NDArray[np.uint8]
+) -> tuple[pd.DataFrame, float]:
     """Who has a twin: in each split up to its own, the image most like it.
 
     Within a split an image is told once of several that are identical.
@@ -39,18 +34,22 @@ def find_duplicates(looks: NDArray[np.void], splits: NDArray[np.uint8]) -> pd.Da
 
     Returns:
         A row per image and split of its twin: the number of the image, of its twin, which of
-        KINDS they are, and how many bits and how much color lie between them.
+        KINDS they are, and how alike they are; and the likeness from which images are near.
     """
     best = np.full((len(looks), int(splits.max(initial=0)) + 1), NONE)
     unique = _score_identical(best, looks, splits)
-    _score_near(best, unique, looks, splits)
+    least = near_from(looks, unique[splits[unique] == 0])
+    _score_near(best, unique, least, looks, splits)
     image, within = np.nonzero(best != NONE)
     score = best[image, within]
-    columns = {"image": image, "twin": (score >> np.uint64(TWIN)) & np.uint64(2**32 - 1)}
-    columns |= {"kind": score >> np.uint64(KIND)}
-    for name, place in (("bits", BITS), ("color", COLOR)):
-        columns[name] = (score >> np.uint64(place)) & np.uint64(255)
-    return pd.DataFrame({name: column.astype(np.int64) for name, column in columns.items()})
+    apart = ((score >> np.uint64(APART)) & np.uint64(2**16 - 1)).astype(np.int64)
+    found = {
+        "image": image,
+        "twin": ((score >> np.uint64(TWIN)) & np.uint64(2**32 - 1)).astype(np.int64),
+        "kind": (score >> np.uint64(KIND)).astype(np.int64),
+        "likeness": (10**DIGITS - apart) / 10**DIGITS,
+    }
+    return pd.DataFrame(found), least
 
 
 def count_duplicates(
@@ -74,7 +73,7 @@ def table(
     """The rows in words, twins across splits first, and of these the closest."""
     image, twin = found["image"], found["twin"]
     gap = splits[image].astype(np.int64) - splits[twin]
-    order = np.lexsort((image, found["color"], found["bits"], found["kind"], -gap))
+    order = np.lexsort((image, -found["likeness"], found["kind"], -gap))
     return pd.DataFrame(
         {
             "image": [names[i] for i in image],
@@ -82,8 +81,7 @@ def table(
             "twin": [names[i] for i in twin],
             "twin_split": [of[k] for k in splits[twin]],
             "kind": [KINDS[k] for k in found["kind"]],
-            "bits": found["bits"],
-            "color": found["color"],
+            "likeness": found["likeness"],
         }
     ).iloc[order]
 
@@ -114,38 +112,37 @@ def _score_identical(
 def _score_near(
     best: NDArray[np.uint64],
     members: Numbers,
+    least: float,
     looks: NDArray[np.void],
     splits: NDArray[np.uint8],
 ) -> None:
-    colors, shapes = looks["colors"], looks["shape"]
-    members = members[np.argsort(colors[members].sum(axis=1), kind="stable")]
-    for a, b in _candidates(members, shapes):
-        color = np.abs(colors[a].astype(np.int16) - colors[b]).max(axis=1)
-        close = (color <= MAX_COLOR) & (looks["content"][a] != looks["content"][b])
-        a, b, color = a[close], b[close], color[close].astype(np.uint64)
-        bits = np.bitwise_count(shapes[a] ^ shapes[b]).astype(np.uint64)
-        later = (splits[a] > splits[b]) | ((splits[a] == splits[b]) & (a > b))
-        image, twin = np.where(later, a, b), np.where(later, b, a)
-        score = np.uint64(1 << KIND) | (bits << np.uint64(BITS)) | (color << np.uint64(COLOR))
-        score |= twin.astype(np.uint64)
-        np.minimum.at(best, (image, splits[twin]), score)
+    """Scores all that are at least that much like another one."""
+    wanted = [
+        (members[splits[members] == split], members[splits[members] >= split])
+        for split in range(best.shape[1])
+    ]
+    total = sum(len(of) for among, of in wanted if len(among))
+    with progress("twins", total, "images") as advance:
+        for among, of in wanted:
+            for images, others in neighbors(looks["colors"], among, of):
+                image, twin = _pairs(images, others, splits)
+                different = looks["content"][image] != looks["content"][twin]
+                image, twin = image[different], twin[different]
+                alike = likeness(looks, image, twin)
+                near = alike >= least
+                image, twin = image[near], twin[near]
+                apart = np.round((1 - alike[near]) * 10**DIGITS).astype(np.uint64)
+                score = np.uint64(1 << KIND) | (apart << np.uint64(APART))
+                np.minimum.at(best, (image, splits[twin]), score | twin.astype(np.uint64))
+                advance(len(images))
 
 
-def _candidates(members: Numbers, shapes: NDArray[np.uint64]) -> Iterator[tuple[Numbers, Numbers]]:
-    """Pairs whose hashes are near, CHUNK at a time; the same pair may come several times."""
-    hashes = shapes[members]
-    edges = [64 * block // BLOCKS for block in range(BLOCKS + 1)]
-    masks = [(1 << end) - (1 << start) for start, end in pairwise(edges)]
-    for chosen in combinations(masks, UNTOUCHED):
-        keys = hashes & np.uint64(sum(chosen))
-        order = np.argsort(keys, kind="stable")
-        sorted_keys, sorted_hashes = keys[order], hashes[order]
-        starts = np.arange(len(order))
-        for shift in range(1, WINDOW + 1):
-            starts = starts[starts + shift < len(order)]
-            starts = starts[sorted_keys[starts] == sorted_keys[starts + shift]]
-            differ = np.bitwise_count(sorted_hashes[starts] ^ sorted_hashes[starts + shift])
-            close = starts[differ <= MAX_BITS]
-            for first in range(0, len(close), CHUNK):
-                some = close[first : first + CHUNK]
-                yield members[order[some]], members[order[some + shift]]
+def _pairs(images: Numbers, others: Numbers, splits: NDArray[np.uint8]) -> tuple[Numbers, Numbers]:
+    """Images and their neighbours, each pair in the order in which it is told, and once."""
+    a, b = np.repeat(images, others.shape[1]), others.ravel()
+    there = (b >= 0) & (a != b)
+    a, b = a[there], b[there]
+    turned = (splits[a] == splits[b]) & (a < b)
+    image, twin = np.where(turned, b, a), np.where(turned, a, b)
+    once = np.unique(image * len(splits) + twin)
+    return once // len(splits), once % len(splits)

@@ -3,7 +3,7 @@
 import errno
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from glow.atomic import make_folder, sync_folder, write_atomically
 from stages.copies import copy_file
 from stages.listing import PlannedShard
+from stages.looks import LOOK
 from stages.outputs import fresh_folder
 from stages.workplace import Workplace
 
@@ -119,6 +120,16 @@ class Unfinished:
     def looks(self, shard: PlannedShard) -> NDArray[np.void]:
         """Of the images of a finished shard, in their order."""
         return np.load(self._looks(shard))
+
+    def all_looks(self, shards: Sequence[PlannedShard], total: int) -> NDArray[np.void]:
+        """Of all images of finished shards, in their order, in a file: a kilobyte each."""
+        together = np.lib.format.open_memmap(self.journal / "looks.npy", "w+", LOOK, (total,))
+        start = 0
+        for shard in shards:
+            found = self.looks(shard)
+            together[start : start + len(found)] = found
+            start += len(found)
+        return together
 
     def publish(self, folder: Path) -> None:
         """Puts the shards in place of `folder`, and removes the rest."""
