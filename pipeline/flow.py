@@ -129,9 +129,13 @@ def glow(
             one_flow_at_a_time(root, logger.info),
             overridden(root, overrides, keep=keep, say=logger.warning),
         ):
+            params = (root / PARAMS_FILE).read_bytes()
             for stage in choose(stage_order(root), stages):
                 reproduce(stage, force=force)
-            if stages is None:  # else DVC would take what is stale for up to date
+            # else DVC would take what is stale for up to date
+            if (root / PARAMS_FILE).read_bytes() != params:
+                logger.warning("no DVC experiment: %s was edited meanwhile", PARAMS_FILE)
+            elif stages is None:
                 keep_as_experiment(experiment_name(str(flow_run.name)))
     except (InputError, PipelineError) as error:
         return Failed(message=str(error), data=error)

@@ -133,6 +133,15 @@ def test_stages_that_were_left_out_are_not_taken_for_up_to_date(project: Path) -
     assert "first:" in dvc(project, "status")
 
 
+def test_params_that_were_edited_meanwhile_are_not_taken_for_those_of_the_run(
+    client: SyncPrefectClient, project: Path
+) -> None:
+    edit = "echo '# edited' >> params.yaml; cp first.txt middle.txt"
+    assert run(overrides={"commands.middle": edit}).is_completed()
+    assert dvc(project, "exp", "list", "--name-only") == ""
+    assert (project / "params.yaml").read_text().endswith("# edited\n")
+
+
 def test_a_second_flow_waits_for_the_first_even_if_that_is_killed(project: Path) -> None:
     holding = """
 import sys
