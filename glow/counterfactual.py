@@ -21,12 +21,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from glow.attributes import RIDGE, AttributeStatistics
 from glow.marks import filled, has, is_known
-from glow.weights import KEY
+from glow.weights import save_of
 
 MAX_PAIRS = 64  # products, so that the sums stay small with many attributes
 MIN_TOGETHER = 50  # images that have both attributes of a pair
@@ -170,7 +169,7 @@ class Counterfactual:
             "pairs": self.pairs.contiguous(),
             "exclusive": self.exclusive,
         }
-        return save(tensors, {"attributes": json.dumps(self.names), KEY: weights})
+        return save_of(weights, tensors, attributes=json.dumps(self.names))
 
     def wanted(self, present: Tensor, attribute: int) -> Tensor:
         """The attributes (B, A) with one added, and without those that exclude it."""

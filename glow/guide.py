@@ -11,12 +11,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from glow.bits import dequantize
 from glow.marks import has, is_known
-from glow.weights import KEY
+from glow.weights import save_of
 
 SIDE = 32  # pixels; larger images are averaged down to it
 MEMBERS = 2
@@ -113,7 +112,7 @@ class Guide(nn.Module):
             "channels": self.channels,
         }
         tensors = {name: value.cpu().half() for name, value in self.state_dict().items()}
-        return save(tensors, {"guide": json.dumps(about), KEY: weights})
+        return save_of(weights, tensors, guide=json.dumps(about))
 
 
 def train_guide(

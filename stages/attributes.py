@@ -7,7 +7,6 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
-from safetensors.torch import save
 from torch import Tensor
 
 from glow import Glow, read_about
@@ -17,7 +16,7 @@ from glow.counterfactual import Counterfactual, choose_pairs, find_exclusive, wi
 from glow.filenames import file_names
 from glow.guide import Guide, train_guide
 from glow.marks import filled, is_known, shares_of
-from glow.weights import KEY, weights_hash
+from glow.weights import save_of, weights_hash
 from stages import tracking
 from stages.edit_figures import save_comparison, save_curves, save_steps
 from stages.edits import COLUMNS, Directions, Faces, equal_success, judge_edits
@@ -209,7 +208,7 @@ def command(
     by_name = dict(zip(data.attribute_names, vectors.float(), strict=True))
     vectors_file.parent.mkdir(parents=True, exist_ok=True)
     rows = {name: row.clone() for name, row in by_name.items()}
-    write_atomically(vectors_file, save(rows, {KEY: weights}))
+    write_atomically(vectors_file, save_of(weights, rows))
     exclusive = find_exclusive(present)
     fitted = Counterfactual.fit(train, valid, pairs, exclusive, data.attribute_names)
     counterfactual = fitted.rounded()
