@@ -32,6 +32,7 @@ from stages.score_figures import save_ends, save_score_histograms
 from stages.score_table import false_alarms, score_all, score_table
 from stages.shards import SPLITS, ShardSet
 from stages.trained import RAW, load_model
+from stages.without_twins import without_twins
 
 HELD_OUT = ("valid", "test")
 
@@ -161,6 +162,10 @@ def _table(report: dict[str, Any]) -> str:
         if about["bits_per_dim"] is not None:
             numbers = f"{about['bits_per_dim']:8.3f} +- {about['standard_error']:.3f}"
         lines.append(f"{'Glow, ' + split:<24}{numbers}")
+        alone = about.get("without_twins")
+        if alone and alone["bits_per_dim"] is not None and alone["n_images"] < about["n_images"]:
+            numbers = f"{alone['bits_per_dim']:8.3f} +- {alone['standard_error']:.3f}"
+            lines.append(f"{'  those without twins':<24}{numbers}")
     return "\n".join(["bits per dimension, lower is better", *lines])
 
 
@@ -205,6 +210,8 @@ def command(
     test = splits["test"].levels
     report["baselines"] = _baselines(data.load("train")[0], test, data.n_bits)
     report["data"] = data.checksum
+    for name in HELD_OUT:
+        report[name] |= without_twins(data, name, splits[name].names, found[name])
     report["weights"] = weights_hash(model)
     scored = score_all({name: _evidence(glow, splits[name], found[name]) for name in HELD_OUT})
     report["false_alarms"] = false_alarms(scored["test"])

@@ -19,6 +19,7 @@ from glow import Glow, GlowConfig, dequantize, save_glow
 from glow.weights import weights_hash
 from stages.likelihood import Likelihood, measure
 from stages.shards import ShardSet
+from stages.without_twins import without_twins
 
 SCORES = ["bits_per_dim", "corrected_bits", "typicality", "norm", "norm_1", "norm_2"]
 TABLES = ["results/likelihoods.csv", "results/scores.csv"]
@@ -80,6 +81,10 @@ def test_the_report_names_all_of_it(tmp_path: Path, shards: ShardSet) -> None:
     assert report["weights"] == weights_hash(tmp_path / "model")
     assert set(report["round_trip_steps"]) == {"noise", "samples"}
     assert f"{test:.3f}" in printed
+    alone = report["test"]["without_twins"]
+    twins = pd.read_csv(shards.folder / "duplicates.csv")
+    twins = twins[(twins["split"] == "test") & (twins["twin_split"] == "train")]
+    assert alone["n_images"] == report["test"]["n_images"] - twins["image"].nunique()
     for name in ("histogram", "extremes", "scores", "oddest", "typical"):
         assert Image.open(tmp_path / OUTS[3] / f"{name}.png").width > 100
     panels = np.asarray(Image.open(tmp_path / OUTS[3] / "scores.png").convert("RGB"))
@@ -158,3 +163,26 @@ def test_every_image_counts_once_whatever_the_batch(shards: ShardSet) -> None:
     }
     assert means[7].shape == means[1000].shape == (len(levels),)
     torch.testing.assert_close(means[7], means[1000], rtol=0, atol=0.1)
+
+
+def test_images_with_a_twin_among_those_trained_on_are_left_out(
+    tmp_path: Path, shards: ShardSet
+) -> None:
+    own = ShardSet(tmp_path, shards.manifest)
+    draws = torch.tensor([[1.0, 2.0, 6.0], [1.0, 4.0, 6.0]], dtype=torch.float64)
+    found = Likelihood(draws, *torch.zeros(3, 1, 3), n_dims=12)
+    assert without_twins(own, "test", ["a", "b", "c"], found) == {}, "older shards tell nothing"
+    rows = ["a,test,x,train", "a,test,c,test", "b,test,y,valid", "c,valid,x,train"]
+    lines = ["image,split,twin,twin_split,kind,likeness", *(f"{row},near,0.9" for row in rows)]
+    (tmp_path / "duplicates.csv").write_text("\n".join(lines))
+    assert without_twins(own, "test", ["a", "b", "c"], found)["without_twins"] == {
+        "bits_per_dim": 4.5,
+        "standard_error": 1.5,
+        "n_images": 2,
+    }
+    only = Likelihood(draws[:, :1], *torch.zeros(3, 1, 1), n_dims=12)
+    assert without_twins(own, "test", ["a"], only)["without_twins"] == {
+        "bits_per_dim": None,
+        "standard_error": None,
+        "n_images": 0,
+    }
