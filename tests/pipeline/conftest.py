@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from prefect.client.orchestration import SyncPrefectClient, get_client
 
 DVC_YAML = """
 stages:
@@ -92,3 +93,9 @@ def prefect_server() -> Iterator[str]:
         url = PREFECT_API_URL.value()
         assert url is not None
         yield url
+
+
+@pytest.fixture
+def client(prefect_server: str) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
