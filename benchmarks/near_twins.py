@@ -1,15 +1,15 @@
 """Near twins: how many real ones are found, and how many that are none are reported.
 
 CIFAR-10 goes through preprocess as a user runs it, and what is reported is counted and drawn.
-Tiles of photographs are cut, scaled, brightened and so on, and looked for among the tiles as they
-were and CIFAR-10's training images.
+Photographs, whole and in tiles, are cut, scaled, brightened and so on, and looked for among those
+as they were and CIFAR-10's training images.
 
     python benchmarks/near_twins.py ../shared/data/cifar10 ../shared/data/bsds500
 """
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -37,18 +37,19 @@ Box = tuple[float, float, float, float]
 
 
 def cut(share: float) -> Callable[[Picture, Box], Picture]:
-    """A part of the tile, of that share of its sides, not in its middle."""
+    """A part of what is in the box, of that share of its sides, not in its middle."""
 
     def change(photo: Picture, box: Box) -> Picture:
-        left, top, *_ = box
-        at = left + (1 - share) * TILE * 0.8, top + (1 - share) * TILE * 0.3
-        return small(photo, (*at, at[0] + share * TILE, at[1] + share * TILE))
+        left, top, right, _ = box
+        side = right - left
+        at = left + (1 - share) * side * 0.8, top + (1 - share) * side * 0.3
+        return small(photo, (*at, at[0] + share * side, at[1] + share * side))
 
     return change
 
 
 def small(photo: Picture, box: Box, side: int = SIDE) -> Picture:
-    """The tile as an image."""
+    """What is in the box as an image."""
     return photo.resize((side, side), Image.Resampling.LANCZOS, box=box)
 
 
@@ -80,20 +81,30 @@ CHANGES: dict[str, Callable[[Picture, Box], Picture]] = {
 }
 
 
-def tiles(photographs: Path) -> list[tuple[Picture, Box]]:
+def wholes(photographs: Sequence[Picture]) -> list[tuple[Picture, Box]]:
+    """The largest square in the middle of each."""
+    found: list[tuple[Picture, Box]] = []
+    for photo in photographs:
+        side = min(photo.size)
+        left, top = (photo.width - side) // 2, (photo.height - side) // 2
+        found.append((photo, (left, top, left + side, top + side)))
+    return found
+
+
+def tiles(photographs: Sequence[Picture]) -> list[tuple[Picture, Box]]:
     """Every so many of the tiles of all photographs; none overlap."""
     found = []
-    for file in sorted(photographs.rglob("*.jpg")):
-        photo = Image.open(file).convert("RGB")
+    for photo in photographs:
         for top in range(0, photo.height - TILE + 1, TILE):
             for left in range(0, photo.width - TILE + 1, TILE):
                 found.append((photo, (left, top, left + TILE, top + TILE)))
     return found[::EVERY]
 
 
-def of_photographs(photographs: Path, others: NDArray[np.void]) -> report.Rows:
-    """A row per change: tiles whose twin is told, and those that are told of another image."""
-    cut_out = tiles(photographs)
+def of_photographs(
+    kind: str, cut_out: Sequence[tuple[Picture, Box]], others: NDArray[np.void]
+) -> report.Rows:
+    """A row per change: those whose twin is told, and those that are told of another image."""
     n = len(cut_out)
     known = np.concatenate([looks([np.asarray(small(*t)) for t in cut_out], 8), others])
     changed = [looks([np.asarray(of(*t)) for t in cut_out], 8) for of in CHANGES.values()]
@@ -105,10 +116,10 @@ def of_photographs(photographs: Path, others: NDArray[np.void]) -> report.Rows:
     rows = []
     for number, name in enumerate(CHANGES):
         counts = [int((right == r)[change == number].sum()) for r in (True, False)]
-        row = {"images": f"tiles, {name}", "twins": n, "found": counts[0]}
+        row = {"images": f"{kind}, {name}", "twins": n, "found": counts[0]}
         rows.append(row | {"others_told": counts[1], "share": round(counts[0] / n, 4)})
     within = found[(splits[found["image"]] == 0) & (found["image"] < n) & (found["twin"] < n)]
-    row = {"images": "tiles as they are (no twins)", "twins": 0, "found": 0}
+    row = {"images": f"{kind} as they are (no twins)", "twins": 0, "found": 0}
     return [*rows, row | {"others_told": len(within), "share": None}]
 
 
@@ -170,7 +181,10 @@ def command(
     with tempfile.TemporaryDirectory() as folder:
         rows, others, figure = of_cifar(cifar, Path(folder) / "shards")
     figure.savefig(drawn, dpi=80, bbox_inches="tight")
-    rows += of_photographs(photographs, others)
+    files = sorted(photographs.rglob("*.jpg"))
+    opened = [Image.open(file).convert("RGB") for file in files]
+    rows += of_photographs("photographs", wholes(opened), others)
+    rows += of_photographs("tiles", tiles(opened), others)
     command = f"python benchmarks/near_twins.py {cifar} {photographs}"
     report.save(out, report.about(command), rows)
 

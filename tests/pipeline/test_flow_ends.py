@@ -35,7 +35,7 @@ def test_a_failing_stage_says_why_and_stops_the_flow(
     runs = task_runs(client, state)
     assert list(runs) == ["first", "middle"]
     assert runs["middle"].run_count == 1  # it would fail again
-    failed = client.readflow_run_of(flow_run_of(state)).state
+    failed = client.read_flow_run(flow_run_of(state)).state
     assert failed is not None
     assert failed.message == state.message
 
