@@ -10,14 +10,14 @@ import pytest
 import torch
 from commands import NAMES, SIDE, refused, run
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from glow import Glow, GlowConfig, save_glow
 from glow.apps.cli import app
 from glow.counterfactual import Counterfactual
 from glow.guide import Guide
-from glow.weights import weights_hash
+from glow.weights import save_of, weights_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -165,7 +165,8 @@ def test_an_attribute_may_be_named_by_an_inequality(here: Path) -> None:
     vectors = load_file("models/attributes.safetensors")
     run("edit", "faces/a.png", "--add", "Beard=-0.5")
     expected = Path("edited.png").read_bytes()
-    save_file({"age>=40": vectors["Beard"]}, "models/glow/attributes.safetensors")
+    named = save_of(weights_hash(Path("models/glow")), {"age>=40": vectors["Beard"]})
+    Path("models/glow/attributes.safetensors").write_bytes(named)
     assert run("edit") == "age>=40\n"
     assert "age>=40 -0.5" in run("edit", "faces/a.png", "--add", "age>=40=-0.5")
     assert Path("edited.png").read_bytes() == expected

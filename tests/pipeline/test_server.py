@@ -79,7 +79,7 @@ def test_up_is_all_that_a_deployment_run_needs(
 ) -> None:
     command = [*PREFECT, "deployment", "run", "glow/train", "--watch", "-p"]
     watched = subprocess.run(
-        [*command, 'overrides={"number": 7}'],
+        [*command, 'overrides={"number": 7}', "-p", "keep=true"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

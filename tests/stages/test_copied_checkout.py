@@ -39,6 +39,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "dvc.yaml").write_text(DVC_YAML)
     params = YAML(typ="safe").load((ROOT / "pipeline/presets/tiny.yaml").read_text())
     params["data"] |= {"source": "folder", "image_size": 8, "split": {"valid": 0.3, "test": 0.3}}
+    params["train"]["batch_size"] = 4
     YAML().dump(params, root / "params.yaml")
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
