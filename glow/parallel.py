@@ -42,3 +42,12 @@ def average(tensor: Tensor) -> Tensor:
 
 def _are_several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def disconnect() -> None:
+    """Ends gloo's part in a process that is about to end; else its threads may crash at exit.
+
+    NCCL's is left to the end of the process, since it would wait for others that are gone.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
+        dist.destroy_process_group()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from glow.parallel import LostProcess
+from glow.parallel import LostProcess, disconnect
 
 ERRORS = "GLOW_ERRORS"  # set in processes that launch.py started: the folder for their first error
 FIRST, FOLLOWING = "first.json", "following.json"
@@ -40,6 +40,7 @@ def run(main: Callable[[], None]) -> None:
         # the process ends here, and a signal to one that is ending would print a traceback
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
+        disconnect()  # not before the error was said: the others notice it, and only follow
 
 
 def show(message: str) -> None:
