@@ -1,6 +1,6 @@
 """Reads data sets that are published as arrays: decoded once, then read by number."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from glow.apps.pictures import resized
 from stages.sources.mapped import MappedImages
-from stages.sources.published import Publication
+from stages.sources.published import Publication, hash_images
 from stages.sources.source import NOT_TEST, Entry, Pixels, RawImage, Source
 
 HELD_OUT = {"test", "valid"}  # parts that no model is trained on; both are tested on
@@ -42,9 +42,12 @@ class ArraySource(Source):
         nothing: dict[str, bool] = {}
         entries: list[Entry] = []
         counts: Counter[str] = Counter()
+        hashes: defaultdict[str, list[str]] = defaultdict(list)
         with self.images.filling() as put:
             for name, images, labels in self.publication.parts(self.publication, self.folder):
                 put(images)
+                if name in self.publication.sha256:
+                    hashes[name] += hash_images(images)
                 split = "test" if name in HELD_OUT else NOT_TEST
                 for number, label in enumerate(labels.tolist(), start=counts[name]):
                     entries.append(
@@ -53,6 +56,7 @@ class ArraySource(Source):
                 counts[name] += len(images)
                 del images  # the next file is decoded before the loop would let go of it
         self.publication.check_counts(self.folder, counts)
+        self.publication.check_images(self.folder, hashes)
         return entries
 
     def read(self, entry: Entry) -> RawImage:

@@ -1,4 +1,7 @@
-"""CIFAR-10 and CIFAR-100, in the Python and in the binary version, packed or unpacked."""
+"""CIFAR-10 and CIFAR-100, in the Python and in the binary version, packed or unpacked.
+
+CIFAR-10 also as Hugging Face's hub has it.
+"""
 
 import io
 from collections.abc import Iterator
@@ -7,7 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.sources.archive import read_members
+from stages.sources.files import Location
+from stages.sources.parquet_rows import parquet_files
 from stages.sources.published import Part, Publication
+from stages.sources.published_parquet import parquet_parts
 from stages.sources.unpickle import load_arrays
 
 TEN = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -49,6 +55,9 @@ def _parts(publication: Publication, folder: Path) -> Iterator[Part]:
         if (folder / archive).is_file():
             yield from _packed(publication, folder / archive, directory, train, test)
             return
+    if publication.title == "CIFAR-10" and parquet_files(Location(str(folder))):
+        yield from parquet_parts(publication, folder)
+        return
     raise publication.missing(folder, "none of these")
 
 
@@ -122,8 +131,9 @@ CIFAR = {
         credit=_credit("CIFAR-10"),
         url="https://www.cs.toronto.edu/~kriz/cifar.html",
         layout=(
-            "cifar-10-python.tar.gz, cifar-10-binary.tar.gz, or a folder unpacked from one, "
-            "cifar-10-batches-py/ or cifar-10-batches-bin/"
+            "cifar-10-python.tar.gz, cifar-10-binary.tar.gz, a folder unpacked from one, "
+            "cifar-10-batches-py/ or cifar-10-batches-bin/, or the Parquet files of Hugging "
+            "Face's hub"
         ),
         side=32,
         classes=tuple(TEN.split()),
@@ -137,6 +147,10 @@ CIFAR = {
             "data_batch_4": "634d18415352ddfa80567beed471001a",
             "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
             "test_batch": "40351d587109b95175f43aff81a1287e",
+        },
+        sha256={
+            "train": "5615682f5cfb6bb7b3c71a67faa1d0ffde776302c09d040a71af5ed5f98fa678",
+            "test": "39e27d3f6341dd5786a997e808fccd71e885eb154533fa37d7ad574dc296633b",
         },
         parts=_parts,
     ),

@@ -1,25 +1,19 @@
 """Parquet files of encoded images with labels and flags, as Hugging Face's hub has them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from glow.apps.pictures import UnreadableImage
 from stages.errors import InputError
 from stages.params import FolderParams
 from stages.sources.facts import Facts, class_names
-from stages.sources.files import Location, by_suffix, reached
-from stages.sources.parquet_columns import Columns, columns_of
+from stages.sources.files import Location, by_suffix
+from stages.sources.parquet_columns import Columns
+from stages.sources.parquet_rows import parquet_files, parquet_rows
 from stages.sources.pictures import cropped, decoded_bytes, raw
 from stages.sources.scratch import Scratch, Spot, read_spot
 from stages.sources.source import Entry, RawImage
 from stages.sources.split_names import splits_by_name
-
-ROWS = 16  # decoded at a time
-Cells = tuple[bytes | None, int | None, dict[str, bool | None]]  # image, label, flags
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ def _listing(root: Location) -> Listing:
     splits = splits_by_name(f"{root}", files)
     first: Columns | None = None
     for file in files:
-        for columns, row, cells in _rows(root / file):
+        for columns, row, cells in parquet_rows(root / file):
             first = first or columns
             if columns != first:
                 raise InputError(
@@ -113,39 +107,10 @@ def _listing(root: Location) -> Listing:
 
 
 def _files(root: Location) -> list[str]:
-    files = root.files({".parquet"}) if root.is_folder() else []
+    files = parquet_files(root)
     if not files:
         raise InputError(
             f"{root}: expected Parquet files (.parquet), came none; put them there, or correct "
             "data.folder.path"
         )
     return files
-
-
-def _rows(file: Location) -> Iterator[tuple[Columns, int, Cells]]:
-    with reached(file), file.open() as stream:
-        try:
-            parquet = pq.ParquetFile(stream)
-            columns, row = columns_of(f"{file}", parquet.schema_arrow), 0
-            for batch in parquet.iter_batches(ROWS, columns=columns.wanted):
-                for cells in _cells(columns, batch):
-                    yield columns, row, cells
-                    row += 1
-        except (pa.ArrowException, OSError) as error:
-            if file.is_remote and isinstance(error, OSError):
-                raise
-            raise InputError(
-                f"{file}: expected a Parquet file of images, came a damaged or foreign one "
-                f"({' '.join(str(error).split())[:200]}); get it again"
-            ) from None
-
-
-def _cells(columns: Columns, batch: pa.RecordBatch) -> Iterator[Cells]:
-    """Image, label and flags of each row."""
-    images = batch.column(columns.image).to_pylist()
-    labels = batch.column(columns.label).to_pylist() if columns.label else [None] * len(images)
-    flags = [batch.column(name).to_pylist() for name in columns.attributes]
-    for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-        values = zip(columns.attributes, (column[row] for column in flags), strict=True)
-        data = image["bytes"] if columns.nested and image is not None else image
-        yield data, label, dict(values)

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BufferedIOBase
@@ -52,6 +52,8 @@ class Publication:
         classes: their names, in the order of the labels.
         counts: images of each part; a part that is not named may have any number.
         md5: of files by name; a file that is not named may have any.
+        sha256: of all images of a part, as `check_images` has it; a part that is not named may
+            have any images.
         parts: reads the files of a folder.
         margin: black pixels added on each side.
     """
@@ -65,11 +67,12 @@ class Publication:
     counts: Mapping[str, int]
     md5: Mapping[str, str] = field(repr=False)
     parts: Callable[["Publication", Path], Iterator[Part]]
+    sha256: Mapping[str, str] = field(default_factory=dict, repr=False)
     margin: int = 0
 
     def unchecked(self) -> "Publication":
         """The same format with any number of images in files of any content."""
-        return replace(self, counts={}, md5={})
+        return replace(self, counts={}, md5={}, sha256={})
 
     def missing(self, folder: Path, came: str) -> InputError:
         """What to do where a file is not there."""
@@ -116,6 +119,21 @@ class Publication:
                     "selection as images with data.source: folder"
                 )
 
+    def check_images(self, folder: Path, hashes: Mapping[str, Sequence[str]]) -> None:
+        """InputError where the images of a part are not the official ones, in whatever order.
+
+        Args:
+            folder: where they are from.
+            hashes: of each image of each part, as `hash_images` has them.
+        """
+        for part, expected in self.sha256.items():
+            came = hashlib.sha256("\n".join(sorted(hashes[part])).encode()).hexdigest()
+            if came != expected:
+                raise InputError(
+                    f"{folder}: expected the official images in the part {part} of {self.title}, "
+                    f"sha256 {expected}, came others, {came}; get them again from {self.url}"
+                )
+
     def check_part(self, file: Path, part: Part) -> Part:
         """The part itself; InputError where shapes or labels are not those of this data set."""
         _, height, width, channels = part.images.shape
@@ -130,3 +148,8 @@ class Publication:
             if wrong.any():
                 raise ValueError(f"class number {part.labels[wrong][0]} of {len(self.classes)}")
         return part
+
+
+def hash_images(images: Pixels) -> list[str]:
+    """The sha256 of the bytes of each, (H, W, C)."""
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
