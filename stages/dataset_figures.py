@@ -53,7 +53,7 @@ def save_frequencies(
         axes.set_xlabel("share of the images")
         if len(totals) > len(most):
             axes.set_title(f"the {len(most)} most frequent of {len(totals)}")
-        axes.legend(frameon=False)
+        figure.legend(loc="outside upper center", ncols=len(positives), frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -1,5 +1,6 @@
 """DVC stage `samples`: grids by temperature, and interpolations between test images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from glow import Glow, bits_per_dim, dequantize, interpolate, read_about
 from glow.weights import weights_hash
 from stages import tracking
+from stages.charts import short
 from stages.errors import run
 from stages.figures import clipped_share, save_grid, square, to_bytes
 from stages.labels import labels_of
@@ -43,6 +45,28 @@ def classes_in_turn(glow: Glow, n: int) -> Tensor | None:
         return None
     device = next(glow.parameters()).device
     return torch.arange(n, device=device) % len(glow.config.classes)
+
+
+def arranged(images: Tensor, classes: Sequence[str]) -> tuple[list[Tensor], list[str]]:
+    """Rows of a grid about as wide as high, and what stands left of them: the class, if any.
+
+    With more classes than half the images there is no order to be seen, and none is shown.
+
+    Args:
+        images: (N, C, H, W), of the classes in turn.
+        classes: of the model.
+    """
+    in_turn = square(images)
+    if not classes or 2 * len(classes) > len(images):
+        return in_turn, []
+    width = len(in_turn[0])
+    rows: list[Tensor] = []
+    labels: list[str] = []
+    for label, name in enumerate(classes):
+        of_class = images[label :: len(classes)].split(width)
+        rows += of_class
+        labels += [short(name)] + [""] * (len(of_class) - 1)
+    return rows, labels
 
 
 @torch.inference_mode()
@@ -121,7 +145,7 @@ def command(
             x = draw(glow, how.n_images, temperature, params.seed, how.batch_size)
             images = to_bytes(x, glow.config.n_bits)
             files[temperature] = f"temperature-{temperature:.2f}.png"
-            save_grid(folder / files[temperature], square(images))
+            save_grid(folder / files[temperature], *arranged(images, glow.config.classes))
             rows.append(images[:ROW])
             numbers = statistics(glow, x)
             report[f"{temperature:g}"] = {k: round(v, 6) for k, v in numbers.items()}
