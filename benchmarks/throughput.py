@@ -21,11 +21,12 @@ import torch
 import torch.nn.functional as F
 import typer
 from matplotlib.figure import Figure
+from paper import config, levels, new_glow
 from peer import loss_of_peer, peer, sample_of_peer
 from rounds import Contestant, ratio, seconds
 from torch import Tensor
 
-from glow import Glow, GlowConfig, dequantize
+from glow import GlowConfig, dequantize
 from glow.precision import Precision
 from glow.size import multiplications
 from glow.trainer import Batch, TrainConfig, Trainer
@@ -37,24 +38,9 @@ PEAK_SIDE = 4096
 PEAK_FLOPS = 2 * PEAK_SIDE * 1024 * 1024
 
 
-def config(width: int, depth: int, image_size: int) -> GlowConfig:
-    """The paper's CIFAR-10 model at another width and depth; all of its mathematics."""
-    return GlowConfig(
-        image_size=image_size, n_levels=3, depth=depth, hidden_channels=width, min_scale=0.0
-    )
-
-
-def levels(model: GlowConfig, n: int) -> Tensor:
-    """Smooth pictures, so that no step of training diverges."""
-    generator = torch.Generator().manual_seed(0)
-    small = torch.rand(n, model.channels, 8, 8, generator=generator)
-    smooth = F.interpolate(small, size=model.image_size, mode="bilinear")
-    return (smooth * 255).to(torch.uint8).to(report.device())
-
-
 def train_glow(model: GlowConfig, n: int, mode: str = "float32") -> Callable[[], object]:
     """One step of our trainer, in one of the modes."""
-    images = levels(model, n)
+    images = levels(model, n, report.device())
     glow = new_glow(model, images)
     precision, *graphs = mode.split("+")
     glow.set_precision(precision)
@@ -75,7 +61,7 @@ def train_glow(model: GlowConfig, n: int, mode: str = "float32") -> Callable[[],
 
 def train_peer(model: GlowConfig, n: int) -> Callable[[], object]:
     """One step as normflows' examples train."""
-    images = levels(model, n)
+    images = levels(model, n, report.device())
     flow = peer(model).to(images.device)
     optimizer = torch.optim.Adamax(flow.parameters(), lr=1e-5)
 
@@ -91,7 +77,7 @@ def train_peer(model: GlowConfig, n: int) -> Callable[[], object]:
 
 def sample_glow(model: GlowConfig, n: int, mode: Precision = "float32") -> Callable[[], object]:
     """N images of our model, in one of the precisions."""
-    glow = new_glow(model, levels(model, n)).eval()
+    glow = new_glow(model, levels(model, n, report.device())).eval()
     glow.set_precision(mode)
     frozen = ExitStack()
     frozen.enter_context(glow.frozen())
@@ -105,17 +91,10 @@ def sample_glow(model: GlowConfig, n: int, mode: Precision = "float32") -> Calla
 def sample_peer(model: GlowConfig, n: int) -> Callable[[], object]:
     """N images of normflows'."""
     flow = peer(model).to(report.device())
-    loss_of_peer(flow, dequantize(levels(model, n), model.n_bits))  # initialises its ActNorms
+    images = levels(model, n, report.device())
+    loss_of_peer(flow, dequantize(images, model.n_bits))  # initialises its ActNorms
     flow.eval()
     return lambda: sample_of_peer(flow, n)
-
-
-def new_glow(model: GlowConfig, images: Tensor) -> Glow:
-    """Initialised."""
-    torch.manual_seed(0)
-    glow = Glow(model).to(images.device)
-    glow.initialize(dequantize(images, model.n_bits))
-    return glow
 
 
 def peak_product() -> Callable[[], object]:

@@ -7,7 +7,9 @@ import contextlib
 import ctypes
 import os
 import sys
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 sys.modules["mlflow"] = None
@@ -30,6 +32,21 @@ class Stream:
 
     def wait_stream(self, _other: "Stream") -> None:
         """All is done at once."""
+
+
+class Event:
+    """A moment."""
+
+    def __init__(self, **_: object) -> None:
+        self.time = 0.0
+
+    def record(self) -> None:
+        """It is now."""
+        self.time = time.perf_counter()
+
+    def elapsed_time(self, later: "Event") -> float:
+        """Milliseconds."""
+        return 1e3 * (later.time - self.time)
 
 
 class CUDAGraph:
@@ -61,7 +78,14 @@ cuda.synchronize = lambda *_: None
 cuda.current_device = lambda: int(os.environ.get("LOCAL_RANK", "0"))
 cuda.mem_get_info = lambda *_: (2**32, 2**33)
 cuda.max_memory_allocated = lambda *_: 0
-cuda.Stream = Stream
+cuda.memory_allocated = lambda *_: 0
+cuda.max_memory_reserved = lambda *_: 0
+cuda.reset_peak_memory_stats = lambda *_: None
+cuda.empty_cache = lambda: None
+cuda.get_device_name = lambda *_: "stand-in"
+cuda.get_device_capability = lambda *_: (0, 0)
+cuda.get_device_properties = lambda *_: SimpleNamespace(total_memory=0, multi_processor_count=1)
+cuda.Stream, cuda.Event = Stream, Event
 cuda.current_stream = lambda *_: Stream()
 cuda.stream = lambda _: contextlib.nullcontext()
 cuda.device = lambda _: contextlib.nullcontext()
