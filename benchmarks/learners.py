@@ -1,29 +1,34 @@
-"""Our model and normflows', trained a step at a time by the same rule.
+"""Our model and those of other packages, trained a step at a time by the same rule.
 
-Both get the same batches, optimiser, clipping and averaging of weights, and start from the same
-first images. The loss of both is in bits per dimension, so that clipping means the same.
+All get the same batches, noise, optimisers, clipping and averaging of weights, and start from the
+same first images. The loss of all is in bits per dimension, so that clipping means the same.
 """
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import report
 import torch
-from peer import log_prob_of_peer, loss_of_peer, peer
+from foreign import BUILD, network_matrices, settle
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from glow import Glow, GlowConfig, dequantize
+from glow import Glow, GlowConfig, bits_per_dim, dequantize
+from glow.flat import GradientVector, flatten_parameters
+from glow.state import load_state, save_state
 from glow.trainer import NonFiniteLoss, TrainConfig, Trainer
+from glow.update import Update
 from stages.batches import Batches
 from stages.shards import ShardSet
 
 
 @dataclass(frozen=True)
 class Task:
-    """What both have to learn, and how: the same for both."""
+    """What all have to learn, and how; `model` is ours, and says what the images are."""
 
     folder: Path
     model: GlowConfig
@@ -34,14 +39,7 @@ class Task:
 
     def batches(self) -> Batches:
         """The training split."""
-        return Batches.load(
-            ShardSet.open(self.folder),
-            self.batch_size,
-            seed=self.seed,
-            rank=0,
-            world_size=1,
-            device=report.device(),
-        )
+        return _batches(self.folder, self.batch_size, self.seed)
 
     def first_images(self) -> Tensor:
         """What ActNorm is initialised from, (N, C, H, W) in [-0.5, 0.5)."""
@@ -50,17 +48,43 @@ class Task:
         return dequantize(levels, self.model.n_bits, generator).to(report.device())
 
 
+@lru_cache
+def _batches(folder: Path, batch_size: int, seed: int) -> Batches:
+    """Held once, however many learn from it."""
+    return Batches.load(
+        ShardSet.open(folder),
+        batch_size,
+        seed=seed,
+        rank=0,
+        world_size=1,
+        device=report.device(),
+    )
+
+
 class Learner(Protocol):
     """A model in training."""
 
-    def update(self, learning_rate: float) -> None:
-        """One step; NonFiniteLoss where its loss or gradient is not finite."""
+    step: int
+    notes: dict[str, Any]  # of whoever trains, saved with the rest, as JSON
+
+    def update(self, factor: float) -> None:
+        """One step at the task's rates times `factor`.
+
+        Raises:
+            NonFiniteLoss: its loss or gradient is not finite; the weights are those before.
+        """
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Of the averaged weights, (B,), nats."""
 
     def n_parameters(self) -> int:
         """All learned numbers."""
+
+    def save(self, file: Path) -> None:
+        """Writes all that a resumed training needs."""
+
+    def resume(self, file: Path) -> bool:
+        """Goes on from what `save` wrote; False if it is not there."""
 
 
 class Ours:
@@ -70,13 +94,27 @@ class Ours:
         torch.manual_seed(task.seed)
         glow = Glow(task.model).to(report.device())
         glow.initialize(task.first_images())
-        constant = replace(task.train, steps=10**9, warmup_steps=0, decay_steps=0)
-        self.trainer = Trainer(glow, constant, seed=task.seed)
+        self.config = replace(task.train, steps=10**9, warmup_steps=0, decay_steps=0)
+        self.trainer = Trainer(glow, self.config, seed=task.seed)
         self.steps = self.trainer.train(task.batches())
 
-    def update(self, learning_rate: float) -> None:
+    @property
+    def step(self) -> int:
+        """Updates so far."""
+        return self.trainer.step
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Of whoever trains."""
+        return self.trainer.notes
+
+    def update(self, factor: float) -> None:
         """One step of the trainer."""
-        self.trainer.config = replace(self.trainer.config, learning_rate=learning_rate)
+        rates = {
+            name: factor * getattr(self.config, name)
+            for name in ("learning_rate", "muon_learning_rate")
+        }
+        self.trainer.config = replace(self.config, **rates)
         next(self.steps)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -87,50 +125,115 @@ class Ours:
         """All learned numbers."""
         return len(self.trainer.weights)
 
+    def save(self, file: Path) -> None:
+        """As the trainer does."""
+        self.trainer.save(file)
 
-class Peer:
-    """normflows' model, trained as its examples do, with our clipping and averaging."""
+    def resume(self, file: Path) -> bool:
+        """As the trainer does."""
+        return self.trainer.resume(file)
 
-    def __init__(self, task: Task) -> None:
+
+class Foreign:
+    """A flow of another package under our update of all weights at once.
+
+    Args:
+        task: of which the model says what the images are.
+        build: makes the flow, a module whose value is the log-density of each image, in nats.
+        compiled: whether its steps are those of `torch.compile`.
+    """
+
+    def __init__(
+        self, task: Task, build: Callable[[], nn.Module], *, compiled: bool = False
+    ) -> None:
         torch.manual_seed(task.seed)
-        self.flow = peer(task.model).to(report.device())
+        self.task, self.step, self.notes = task, 0, {}
+        self.flow = build().to(report.device())
         with torch.no_grad():
-            loss_of_peer(self.flow, task.first_images())  # initialises its ActNorms
-        self.task, self.batches, self.step = task, task.batches(), 0
-        self.noise = torch.Generator(report.device()).manual_seed(task.seed)
-        self.parameters = list(self.flow.parameters())
-        self.optimizer: torch.optim.Optimizer
-        if task.train.optimizer == "adamw":
-            self.optimizer = torch.optim.AdamW(self.parameters, weight_decay=0.0, fused=True)
-        else:
-            self.optimizer = torch.optim.Adamax(self.parameters)
-        self.average = AveragedModel(self.flow, multi_avg_fn=self._blend).eval()
+            self.flow(task.first_images())  # initialises its ActNorms
+        settle(self.flow)
+        self.average = copy.deepcopy(self.flow).eval()
+        self.weights, self.ema = flatten_parameters(self.flow), flatten_parameters(self.average)
+        self.gradients = torch.zeros_like(self.weights)
+        self._into = GradientVector(self.flow.parameters(), self.gradients)
+        self._update = Update(
+            self.weights,
+            self.gradients,
+            self.ema,
+            optimizer=task.train.optimizer,
+            matrices=network_matrices(self.flow),
+        )
+        self._density = torch.compile(self.flow) if compiled else self.flow
+        self._batches = task.batches()
 
-    def update(self, learning_rate: float) -> None:
-        """One step of torch's optimiser."""
-        model = self.task.model
-        x = dequantize(self.batches(self.step).levels, model.n_bits, self.noise)
-        self.optimizer.zero_grad()
-        loss = loss_of_peer(self.flow, x) / (model.n_dims * math.log(2))
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.task.train.max_grad_norm)
+    def update(self, factor: float) -> None:
+        """One step, of the noise and with the clipping of our trainer."""
+        model, train = self.task.model, self.task.train
+        seed = hash((self.task.seed, self.step)) & 0x7FFF_FFFF_FFFF_FFFF
+        generator = torch.Generator(report.device()).manual_seed(seed)
+        x = dequantize(self._batches(self.step).levels, model.n_bits, generator)
+        with self._into.open():
+            loss = bits_per_dim(self._density(x), model.n_dims, model.n_bits).mean()
+            loss.backward()
+        norm = float(torch.linalg.vector_norm(self.gradients))
         if not math.isfinite(loss.detach() + norm):
             raise NonFiniteLoss(f"loss {loss.detach():.4g}, gradient norm {norm:.4g}")
-        self.optimizer.param_groups[0]["lr"] = learning_rate
-        self.optimizer.step()
-        self.average.update_parameters(self.flow)
+        self._update(
+            learning_rate=factor * train.learning_rate,
+            scale=min(1.0, train.max_grad_norm / max(norm, 1e-12)),
+            ema_decay=train.ema_decay_at(self.step),
+            muon_learning_rate=factor * train.muon_learning_rate,
+        )
         self.step += 1
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Of the averaged weights."""
-        return log_prob_of_peer(self.average.module, x)
+        return self.average(x)
 
     def n_parameters(self) -> int:
         """All learned numbers."""
-        return sum(parameter.numel() for parameter in self.parameters)
+        return len(self.weights)
 
-    def _blend(self, mean: list[Tensor], now: list[Tensor], steps: Tensor | int) -> None:
-        get_ema_multi_avg_fn(self.task.train.ema_decay_at(int(steps)))(mean, now, steps)
+    def save(self, file: Path) -> None:
+        """Weights, average, moments, buffers, and how far it is."""
+        save_state(file, self._tensors(), {"step": self.step, "notes": self.notes})
+
+    def resume(self, file: Path) -> bool:
+        """Goes on from what `save` wrote; False if it is not there."""
+        tensors = self._tensors()
+        found = load_state(file, tensors)
+        if found is None:
+            return False
+        saved, progress = found
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(saved[name])
+        self.step, self.notes = progress["step"], progress["notes"]
+        return True
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {"weights": self.weights, "ema": self.ema}
+        tensors |= {f"optimizer.{name}": value for name, value in self._update.state().items()}
+        for who, flow in (("flow", self.flow), ("average", self.average)):
+            tensors |= {f"{who}.{name}": buffer for name, buffer in flow.named_buffers()}
+        return tensors
 
 
-LEARNERS: dict[str, type[Ours] | type[Peer]] = {"glow": Ours, "normflows": Peer}
+def normflows(task: Task) -> Foreign:
+    """Of the same architecture as ours."""
+    return Foreign(task, partial(BUILD["normflows"], task.model, {}))
+
+
+LEARNERS: dict[str, Callable[[Task], Learner]] = {"glow": Ours, "normflows": normflows}
+
+
+@torch.no_grad()
+def bits(learner: Learner, levels: Tensor, n_bits: int, seed: int) -> Tensor:
+    """Of each image (C, H, W) of `levels`, bits per dimension, (N,), float64."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for batch in levels.split(100):
+        x = dequantize(batch, n_bits, generator).to(report.device())
+        log_prob = learner.log_prob(x).double().cpu()
+        parts.append(bits_per_dim(log_prob, x[0].numel(), n_bits))
+    return torch.cat(parts)

@@ -28,13 +28,13 @@ from typing import Annotated, Any
 import report
 import torch
 import typer
-from learners import LEARNERS, Learner, Task
+from learners import LEARNERS, Task, bits
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from glow import GlowConfig, bits_per_dim, dequantize
+from glow import GlowConfig
 from glow.trainer import NonFiniteLoss, TrainConfig
 from stages.params import Params, load_params
 from stages.shards import ShardSet
@@ -54,18 +54,6 @@ class Trial:
     valid_images: int
 
 
-@torch.no_grad()
-def bits(learner: Learner, levels: Tensor, n_bits: int, seed: int) -> Tensor:
-    """Of each image (C, H, W) of `levels`, (N,), float64."""
-    generator = torch.Generator().manual_seed(seed)
-    parts = []
-    for batch in levels.split(100):
-        x = dequantize(batch, n_bits, generator).to(report.device())
-        log_prob = learner.log_prob(x).double().cpu()
-        parts.append(bits_per_dim(log_prob, x[0].numel(), n_bits))
-    return torch.cat(parts)
-
-
 def run(trial: Trial) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     """Trains; a row for the table, and valid bits per dimension against seconds."""
     torch.set_num_threads(1)
@@ -80,9 +68,9 @@ def run(trial: Trial) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     with suppress(NonFiniteLoss):
         while spent < trial.seconds:
             share = spent / trial.seconds
-            rate = task.train.learning_rate_at(int(share * task.train.steps))
+            factor = task.train.factor_at(int(share * task.train.steps))
             began, wall = clock(), time.perf_counter()
-            learner.update(rate)
+            learner.update(factor)
             spent, waited = spent + clock() - began, waited + time.perf_counter() - wall
             steps += 1
             if spent >= min((len(curve) + 1) * trial.every, trial.seconds):
