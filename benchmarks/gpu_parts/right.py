@@ -39,7 +39,7 @@ BY_MUON = replace(
     muon_learning_rate=1e-2,
     warmup_steps=10,
 )
-NOISE = 0.03  # of random weights: the couplings do something, and images stay finite both ways
+NOISE = 0.01  # of random weights: the couplings do something, and can be inverted in float32
 
 
 def run(settings: Settings, record: Record) -> None:
@@ -96,7 +96,7 @@ def graphs(glow: Glow, images: Tensor) -> list[checks.Check]:
 
     return [
         (f"gradient, {precision}, CUDA graph", partial(difference, precision), limit)
-        for precision, (_, limit) in checks.LIMITS.items()
+        for precision, (_, _, limit) in checks.LIMITS.items()
     ]
 
 

@@ -59,7 +59,9 @@ class Traffic(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if not func.is_view and func.overloadpacket not in UNTOUCHED:
             name = str(func.overloadpacket).removeprefix("aten.")
-            self.bytes_of[name] += _bytes((args, kwargs)) + _bytes(out)
+            only_written = {arg.name for arg in func._schema.arguments if arg.is_out}
+            read = {key: value for key, value in (kwargs or {}).items() if key not in only_written}
+            self.bytes_of[name] += _bytes((args, read)) + _bytes(out)
             self.calls_of[name] += 1
         return out
 
