@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from glow import Glow, GlowConfig, dequantize, quantize, save_glow
+from glow.precision import Float32Products
 from glow.trainer import TrainConfig, Trainer
 from gpu_parts import evaluation
 from gpu_parts.images import Splits, cifar10
@@ -48,7 +49,9 @@ def run(settings: Settings, record: Record) -> None:
     ends = time.monotonic() + (DRY_SECONDS if settings.dry else record.left - LAST_SECONDS)
     # after it: the test images, DRAWS times, and as many training images as the curve has, once
     at_end = (DRAWS * len(splits.test) + len(splits.valid)) / len(splits.valid)
-    Race(trainer, how, splits, record, ends).run(at_end)
+    # of what is outside the flow: Muon's products, for which others take bfloat16
+    with Float32Products(trainer.weights, tf32=True):
+        Race(trainer, how, splits, record, ends).run(at_end)
     glow = trainer.ema_glow.eval()
     save_glow(glow, settings.out / "glow", about={"data": splits.about, **asdict(how)})
     test(glow, splits, how, record)
