@@ -101,6 +101,7 @@ def run(
     seed: Annotated[int, typer.Option(help="of weights, order and noise")] = 0,
     every: Annotated[float, typer.Option(help="minutes between points of the curve")] = 2.0,
     valid_images: Annotated[int, typer.Option(help="in each of these")] = 1000,
+    save_seconds: Annotated[float, typer.Option(help="of real time between saves")] = 120.0,
 ) -> None:
     """Train one contender, or go on where it was stopped."""
     torch.set_num_threads(1)
@@ -117,6 +118,7 @@ def run(
             seed=seed,
             every=every,
             valid_images=valid_images,
+            save_seconds=save_seconds,
         )
         print(written.table([trainings.run(training, out)["row"]]))
     except ValueError as error:

@@ -116,8 +116,12 @@ CONTENDERS = {
     "antsnormflows-muon": Contender(
         kind="antsnormflows", optimizer="muon", learning_rate=3e-3, size=NORMFLOWS
     ),
-    "jet-adamw": Contender(kind="jet", optimizer="adamw", learning_rate=1e-3, size=JET),
-    "jet-muon": Contender(kind="jet", optimizer="muon", learning_rate=1e-3, size=JET),
+    "jet-adamw": Contender(
+        kind="jet", optimizer="adamw", learning_rate=1e-3, max_grad_norm=1.0, size=JET
+    ),
+    "jet-muon": Contender(
+        kind="jet", optimizer="muon", learning_rate=1e-3, max_grad_norm=1.0, size=JET
+    ),
 }
 
 
