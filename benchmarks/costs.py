@@ -1,7 +1,8 @@
 """Seconds per step of contenders, plain and under `torch.compile`, in interleaved rounds.
 
-The clock is the wall's, since the threads are several: it wants a quiet machine. Compiling is
-timed apart. The faster form of a contender is what it trains in.
+Where threads are several the clock is the wall's, which wants a quiet machine; of one thread it is
+the processor's. Compiling is timed apart, on the wall's. The faster form of a contender is what it
+trains in.
 """
 
 import json
@@ -49,13 +50,14 @@ def measure(
             costs[name]["compile_seconds"] = round(time.perf_counter() - began, 1)
             learner.update(0.0)
             learners[name, "compiled"] = learner
+    clock = time.process_time if threads == 1 else time.perf_counter
     times: dict[tuple[str, str], list[float]] = {key: [] for key in learners}
     for _ in track(range(ROUNDS), "seconds per step", console=console):
         for key, learner in learners.items():
-            began = time.perf_counter()
+            began = clock()
             for _ in range(ROUND_STEPS):
                 learner.update(0.0)
-            times[key].append((time.perf_counter() - began) / ROUND_STEPS)
+            times[key].append((clock() - began) / ROUND_STEPS)
     for (name, form), seconds in times.items():
         costs[name][f"{form}_seconds"] = round(statistics.median(seconds), 6)
         costs[name][f"{form}_rounds"] = [round(value, 5) for value in seconds]
