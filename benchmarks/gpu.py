@@ -109,7 +109,10 @@ def set_speedrun(options: list[str]) -> Speedrun:
             raise typer.BadParameter(
                 f"{option!r}, expected NAME=VALUE, NAME of {', '.join(kinds)}"
             ) from None
-    return Speedrun(**values)
+    try:
+        return Speedrun(**values)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def command(

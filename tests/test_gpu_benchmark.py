@@ -149,6 +149,7 @@ def test_a_part_out_of_time_is_ended(tmp_path: Path) -> None:
         (["--only", "quick"], "no part 'quick', expected of right, fast"),
         (["--set", "depth=deep"], "'depth=deep', expected NAME=VALUE, NAME of n_levels, depth"),
         (["--set", "deep=3"], "'deep=3', expected NAME=VALUE"),
+        (["--set", "optimizer=sgd"], "optimizer is 'sgd', expected muon, adamw, adamax"),
     ],
 )
 def test_what_it_does_not_know_it_says(tmp_path: Path, option: list[str], expected: str) -> None:

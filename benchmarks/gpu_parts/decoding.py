@@ -37,7 +37,7 @@ def decoded(files: Sequence[Path], most: int | None = None) -> NDArray[np.uint8]
         encoded += _encoded(file)
     encoded = encoded[:most]
     chunks = [encoded[start : start + CHUNK] for start in range(0, len(encoded), CHUNK)]
-    cores = min(len(chunks), len(os.sched_getaffinity(0)))
+    cores = min(len(chunks), os.cpu_count() or 1)
     if cores < 2:
         return np.concatenate([_pixels(chunk) for chunk in chunks])
     context = multiprocessing.get_context("spawn")

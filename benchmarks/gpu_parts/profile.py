@@ -87,7 +87,7 @@ def profiled(record: Record, about: dict[str, Any], batch: int, *, dry: bool) ->
 
 def events(step: Callable[[], object]) -> list[dict[str, Any]]:
     """Kernels and CPU's calls by name: how often and how long in a step, microseconds."""
-    with torch.profiler.profile(activities=ACTIVITIES, acc_events=True) as profile:
+    with torch.profiler.profile(activities=ACTIVITIES) as profile:
         for _ in range(STEPS):
             step()
         wait()

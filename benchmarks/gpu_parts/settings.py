@@ -4,6 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+PRECISIONS = ("bfloat16", "tf32", "float32")
+OPTIMIZERS = ("muon", "adamw", "adamax")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Speedrun:
@@ -42,6 +45,12 @@ class Speedrun:
     ema: float = 0.999
     min_scale: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in choices:
+                expected = ", ".join(choices)
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)

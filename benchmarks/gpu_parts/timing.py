@@ -5,6 +5,7 @@ import itertools
 import resource
 import statistics
 import time
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -78,13 +79,15 @@ def free() -> None:
 def tried(work: Callable[[], T]) -> tuple[T | None, str]:
     """What it returns and "", or None and the first line of the error, "out of memory" if it is.
 
-    For one row of many: what cannot run on this card is a finding. Its tensors are freed.
+    For one row of many: what cannot run on this card is a finding. Its tensors are freed. The
+    log has the traceback.
     """
     try:
         return work(), ""
     except torch.OutOfMemoryError:
         reason = "out of memory"
-    except RuntimeError as error:  # cuDNN's and CUDA's are such
+    except Exception as error:
+        traceback.print_exc()
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     free()  # not inside `except`, where the error still holds the frames and their tensors
     return None, reason

@@ -209,6 +209,19 @@ def test_a_command_uses_it(gpu: dict[str, str], on_gpu: Training) -> None:
     assert "models/glow on cuda" in call(on_gpu.folder, gpu, "glow", "doctor", "face.png")
 
 
+def test_the_benchmark_for_one_runs_with_it(gpu: dict[str, str], tmp_path: Path) -> None:
+    command = [str(ROOT / "benchmarks" / "gpu.py"), "--dry-run", "--minutes", "30"]
+    command += ["--only", "fast,deep,profile,speedrun", "--out", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, *command], env={**os.environ, **gpu}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [json.loads(file.read_text()) for file in tmp_path.glob("*.json")]
+    assert [part["warnings"] for part in found] == [[]] * 4  # no word of graphs that do not work
+    rows = [row for part in found for rows in part["tables"].values() for row in rows]
+    assert not any(row.get("error") for row in rows)
+
+
 def test_all_commands_pass_their_tests_with_it(gpu: dict[str, str]) -> None:
     files = [str(ROOT / "tests" / "glow" / name) for name in OF_COMMANDS]
     output = call(ROOT, gpu, "pytest", "-q", "-p", "no:cacheprovider", *files)
