@@ -5,15 +5,11 @@ Settings differ from the base in what their name says; see equal_time.py for how
     python benchmarks/settings.py data/shards --seconds 150 --processes 2
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import report
 import typer
-from equal_time import Setting, run_trials, seconds_per_step
-
-from stages.shards import ShardSet
+from equal_time import Setting, study
 
 BASE: dict[str, Any] = {
     "depth": 8,
@@ -51,51 +47,76 @@ COMBINATIONS: list[dict[str, Any]] = [
     {"optimizer": "adamw", "learning_rate": 4.0e-3},
     {"optimizer": "adamw", "learning_rate": 2.0e-3, "batch_size": 16},
 ]
-MODEL = ("depth", "hidden_channels", "coupling", "min_scale")
-TRAIN = ("optimizer", "learning_rate", "ema_decay")
+CIFAR10: dict[str, Any] = {
+    **BASE,
+    "n_levels": 3,
+    "optimizer": "muon",
+    "muon_learning_rate": 1.0e-2,
+    "learning_rate": 3.0e-3,
+    "batch_size": 16,
+    "ema_decay": 0.995,
+    "decay": 0.5,
+}
+SIZES: list[dict[str, Any]] = [
+    {},
+    {"hidden_channels": 128},
+    {"depth": 16},
+    {"hidden_channels": 96},
+    {"depth": 16, "hidden_channels": 48},
+    {"depth": 12, "hidden_channels": 96},
+    {"n_levels": 4},
+    {"n_levels": 2, "depth": 12},
+    {"min_scale": 0.0},
+    {"batch_size": 32, "muon_learning_rate": 1.5e-2},
+    {"batch_size": 8},
+    {"decay": 1.0},
+]
+SEARCHES = {
+    "settings": (BASE, CHANGES),
+    "settings-combined": (BASE, COMBINATIONS),
+    "settings-cifar10": (CIFAR10, SIZES),
+}
+MODEL = ("n_levels", "depth", "hidden_channels", "coupling", "min_scale")
+TRAIN = ("optimizer", "learning_rate", "muon_learning_rate", "ema_decay")
 
 
-def setting_of(change: dict[str, Any], seed: int) -> Setting:
+def setting_of(base: dict[str, Any], change: dict[str, Any], seed: int) -> Setting:
     """The base with a change."""
-    values = BASE | change
+    values = base | change
     return Setting(
         ", ".join(f"{key} {value}" for key, value in change.items()) or "base",
-        {name: values[name] for name in MODEL},
-        {name: values[name] for name in TRAIN},
+        {name: values[name] for name in MODEL if name in values},
+        {name: values[name] for name in TRAIN if name in values},
         values["batch_size"],
         seed,
+        values.get("decay", 1 / 3),
     )
 
 
 def command(
     shards: Annotated[Path, typer.Argument(help="folder of shards, of preprocess")],
     *,
+    search: Annotated[str, typer.Option(help=f"one of {', '.join(SEARCHES)}")] = "settings",
     seconds: Annotated[float, typer.Option(help="of one core, for every setting")] = 150.0,
     processes: Annotated[int, typer.Option(help="settings at once")] = 2,
     seed: Annotated[int, typer.Option(help="of weights, order and noise")] = 0,
-    combinations: Annotated[bool, typer.Option(help="of the changes that helped")] = False,
-    out: Annotated[Path, typer.Option(help="JSON to write")] = Path(
-        "benchmarks/results/settings.json"
-    ),
+    results: Annotated[Path, typer.Option(help="folder to write to")] = Path("benchmarks/results"),
 ) -> None:
-    """Train every setting for the same CPU time and print a table, the best first."""
-    opened = ShardSet.open(shards)
-    changes = COMBINATIONS if combinations else CHANGES
-    settings = [setting_of(change, seed) for change in changes]
-    costs = seconds_per_step(opened, settings)
-    rows = run_trials(shards, settings, costs, seconds, processes)
-    rows.sort(key=lambda row: row["valid_bits_per_dim"] or float("inf"))
-    about = report.about(
-        f"python benchmarks/settings.py {shards} --seconds {seconds:g}"
-        + (" --combinations" if combinations else ""),
-        seconds_of_one_core=seconds,
-        seed=seed,
-        base=BASE,
-        data=opened.checksum,
+    """Train every setting for the same CPU time and print a table; what is there is kept."""
+    base, changes = SEARCHES[search]
+    settings = [setting_of(base, change, seed) for change in changes]
+    study(
+        shards,
+        results / f"{search}.json",
+        settings,
+        seconds=seconds,
+        processes=processes,
+        about={
+            "command": f"python benchmarks/settings.py {shards} --search {search} "
+            f"--seconds {seconds:g}",
+            "base": base,
+        },
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
-    print(report.table(rows))
 
 
 if __name__ == "__main__":

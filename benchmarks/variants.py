@@ -96,13 +96,13 @@ def command(
         for name, change in {**FIGURE_3, **ANCESTORS}.items()
     }
     first = [Setting(name, model, TRAIN, BATCH_SIZE) for name, model in models.items()]
-    costs = seconds_per_step(opened, first)
+    costs = seconds_per_step(shards, first)
     settings = [
         Setting(name, model, TRAIN, BATCH_SIZE, seed)
         for seed in range(seeds)
         for name, model in models.items()
     ]
-    rows = run_trials(shards, settings, costs * seeds, seconds, processes)
+    rows = list(run_trials(shards, settings, costs * seeds, seconds, processes))
     about = report.about(
         f"python benchmarks/variants.py {shards} --seconds {seconds:g} --seeds {seeds}",
         seconds_of_one_core=seconds,

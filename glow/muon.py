@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glow.conditioner import Conditioner
+from glow.permutation import InvertibleConv1x1
 from glow.residual import ResidualConditioner
 
 MOMENTUM = 0.95
@@ -39,12 +40,16 @@ class Matrix:
         return vector[self.start : self.end].view(self.rows, -1)
 
 
-def network_matrices(model: nn.Module) -> list[Matrix]:
-    """The kernels of the networks in a model's couplings, in the order of its parameters."""
+def matrices_of(model: nn.Module) -> list[Matrix]:
+    """What Muon moves in a model, in the order of its parameters.
+
+    They are the kernels of the networks in couplings, and the matrices of 1x1 convolutions that
+    are free: not the triangles of those that are kept as L and U, which are not what acts.
+    """
     wanted = {
         id(parameter)
         for module in model.modules()
-        if isinstance(module, Conditioner | ResidualConditioner)
+        if isinstance(module, Conditioner | ResidualConditioner | InvertibleConv1x1)
         for parameter in module.parameters()
         if parameter.ndim > 1
     }
@@ -92,9 +97,13 @@ class Muon:
             momentum = torch.stack(momenta).lerp_(gradient, 1 - MOMENTUM)
             torch._foreach_copy_(momenta, list(momentum.unbind()))
             step = orthogonal(gradient.lerp_(momentum, MOMENTUM))
-            rows, columns = step.shape[1:]
-            rate = learning_rate * max(1.0, rows / columns) ** 0.5
+            rate = learning_rate * factor(*step.shape[1:])
             torch._foreach_add_(weights, list(step.unbind()), alpha=-rate)
+
+
+def factor(rows: int, columns: int) -> float:
+    """On the rate, so that outputs of matrices of all shapes change at one pace."""
+    return max(1.0, rows / columns) ** 0.5
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

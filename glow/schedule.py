@@ -14,7 +14,7 @@ class TrainConfig:
     Attributes:
         steps: updates of the weights.
         optimizer: "adamax" (the paper's), "adamw", or "muon": Muon for the kernels of the
-            couplings' networks, AdamW for the rest.
+            couplings' networks and free 1x1 convolutions (muon.py), AdamW for the rest.
         learning_rate: after the warm-up; with "muon" of the rest.
         warmup_steps: first steps, in which the rate rises linearly from zero.
         decay_steps: last steps, in which it falls to zero along a cosine.
@@ -22,7 +22,7 @@ class TrainConfig:
         ema_decay: of the average of the weights that is evaluated and saved.
         class_weight: of the classifier's loss, in bits per dimension, where there are classes
             (the original's weight_y, 0.01).
-        muon_learning_rate: of the kernels, with "muon"; it rises and falls as the other does.
+        muon_learning_rate: of these matrices, with "muon"; it rises and falls as the other does.
     """
 
     steps: int

@@ -19,7 +19,7 @@ from glow.bits import bits_per_dim, dequantize
 from glow.capture import Captured, Work, obstacle
 from glow.flat import GradientVector, flatten_parameters
 from glow.model import Glow
-from glow.muon import network_matrices
+from glow.muon import matrices_of
 from glow.parallel import average, rank, world_size
 from glow.schedule import TrainConfig
 from glow.state import load_state, save_state
@@ -115,7 +115,7 @@ class Trainer:
             self.gradients,
             self.ema,
             optimizer=config.optimizer,
-            matrices=network_matrices(glow),
+            matrices=matrices_of(glow),
         )
         self._buffers = [buffer for norm in norms for buffer in norm.buffers()]
         self._ema_buffers = [

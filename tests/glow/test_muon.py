@@ -1,11 +1,13 @@
 """Muon: torch's, but of all matrices of a shape at once and in full precision."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small import config_of, new_glow
 
 from glow.flat import flatten_parameters
-from glow.muon import Matrix, Muon, network_matrices, orthogonal
+from glow.muon import Matrix, Muon, matrices_of, orthogonal
 from glow.update import CHUNK, Update
 
 
@@ -46,15 +48,19 @@ def test_it_goes_where_torch_s_muon_goes(shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("conditioner", ["plain", "residual"])
-def test_its_matrices_are_the_kernels_of_the_couplings_networks(conditioner: str) -> None:
-    glow = new_glow(config_of(n_levels=2, side=8, channels=3, n_bits=5, conditioner=conditioner))
+@pytest.mark.parametrize("permutation", ["conv1x1", "conv1x1_lu"])
+def test_its_matrices_are_the_kernels_of_networks_and_free_1x1_convolutions(
+    conditioner: str, permutation: str
+) -> None:
+    config = config_of(n_levels=2, side=8, channels=3, n_bits=5, conditioner=conditioner)
+    glow = new_glow(replace(config, permutation=permutation))
     flat = flatten_parameters(glow)
     kernels = [
         parameter
         for name, parameter in glow.named_parameters()
-        if ".conditioner." in name and parameter.ndim > 1
+        if parameter.ndim > 1 and (".conditioner." in name or "permutation.weight" in name)
     ]
-    matrices = network_matrices(glow)
+    matrices = matrices_of(glow)
     assert len(matrices) == len(kernels) > 0
     for matrix, kernel in zip(matrices, kernels, strict=True):
         assert torch.equal(matrix.of(flat), kernel.detach().flatten(1))
