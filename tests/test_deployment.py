@@ -3,12 +3,10 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 import pytest
+from ports import free_port
 from waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,8 +90,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, folder / part)
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = (folder / "pyproject.toml").read_text()
     assert "http://127.0.0.1:4200/api" in settings
     (folder / "pyproject.toml").write_text(settings.replace(":4200/", f":{port}/"))

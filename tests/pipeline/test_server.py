@@ -2,14 +2,13 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from waiting import is_running, wait_for
 
 from pipeline.server import answers
@@ -22,8 +21,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 @pytest.fixture
 def url() -> str:
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        return f"http://127.0.0.1:{probe.getsockname()[1]}/api"
+    return f"http://127.0.0.1:{free_port()}/api"
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from tiny import ROOT
 from tracked import (
     FACTS,
@@ -16,7 +17,6 @@ from tracked import (
     LOSS,
     Client,
     connect,
-    free_port,
     history,
     left_behind,
     mlflow_server,

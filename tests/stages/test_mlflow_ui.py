@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tracked import FINGERPRINT, Client, answering, connect, free_port, runs
+from ports import free_port
+from tracked import FINGERPRINT, Client, answering, connect, runs
 from typer.testing import CliRunner
 
 from stages import tracking

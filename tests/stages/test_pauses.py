@@ -4,11 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ports import free_port
 from tracked import (
     FINGERPRINT,
     LOSS,
     Accepting,
-    free_port,
     history,
     left_behind,
     mlflow_server,

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from ports import free_port
 from safetensors.torch import save_file
 from served import Served, noise, pixels
-from tracked import FACTS, FINGERPRINT, Client, answering, free_port, mlflow, runs
+from tracked import FACTS, FINGERPRINT, Client, answering, mlflow, runs
 
 from stages import tracking
 

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ports import free_port
 from tiny import ROOT
-from tracked import Client, connect, free_port, history, mlflow_server, runs
+from tracked import Client, connect, history, mlflow_server, runs
 from training import Training
 from waiting import wait_for
 
