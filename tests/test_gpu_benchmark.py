@@ -8,19 +8,32 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
+
+from glow.schedule import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 PARTS = ("right", "fast", "peers", "deep", "profile", "speedrun")
 ALLOWED = {"glow", "torch", "numpy", "pyarrow", "PIL", "matplotlib", "typer"}
 OF_PEERS = {"normflows", "jet_pytorch"}  # imported where they are given
+HOW = TrainConfig(
+    steps=10**6,
+    optimizer="adamw",
+    learning_rate=1.0,
+    warmup_steps=10,
+    decay_steps=0,
+    max_grad_norm=50.0,
+    ema_decay=0.9,
+)
 BARE = {"PYTHONPATH": f"{BENCHMARKS}{os.pathsep}{ROOT}"}
 
 
@@ -156,6 +169,67 @@ def test_what_it_does_not_know_it_says(tmp_path: Path, option: list[str], expect
     said = call(str(BENCHMARKS / "gpu.py"), *option, "--out", str(tmp_path / "out"), code=2)
     assert expected in " ".join(said.replace("│", " ").split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its modules, which no package has."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+@pytest.mark.usefixtures("importable")
+def test_bytes_are_those_that_an_operation_reads_and_writes() -> None:
+    from gpu_parts.traffic import traffic_of
+
+    a, b = torch.ones(10), torch.ones(10)
+    grad_input = torch.ops.aten.threshold_backward.grad_input
+    for work, numbers in [
+        (lambda: a + b, 30),
+        (lambda: a.add_(b), 30),
+        (lambda: torch.add(a, b, out=a), 30),
+        (lambda: a.view(2, 5).T, 0),
+        (lambda: a.expand(100, 10).clone(), 1010),
+        (lambda: torch.empty(10), 0),
+        (lambda: grad_input(a, b, 0, grad_input=b), 30),
+    ]:
+        assert traffic_of(work).gb == pytest.approx(4e-9 * numbers)
+
+
+@pytest.mark.usefixtures("importable")
+def test_every_pass_has_every_image_once_and_half_of_them_mirrored() -> None:
+    from gpu_parts.race import Batches
+
+    levels = torch.zeros(1000, 1, 1, 2, dtype=torch.uint8)
+    levels[:, 0, 0, 0] = 1
+    levels[:, 0, 0] *= torch.arange(1000)[:, None] % 250 + 1  # which image, where it begins
+    batches, again = Batches(levels, 100, seed=0), Batches(levels, 100, seed=0)
+    passes = [torch.cat([batches(10 * n + i).levels for i in range(10)]) for n in range(2)]
+    for each in passes:
+        assert each.sum(dim=3).flatten().sort()[0].equal(levels.sum(dim=3).flatten().sort()[0])
+        assert 400 < int((each[..., 1] > 0).sum()) < 600
+    assert not passes[0].equal(passes[1])
+    assert again(13).levels.equal(passes[1][300:400])
+
+
+@pytest.mark.usefixtures("importable")
+def test_steps_are_planned_to_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpu_parts import pace
+    from gpu_parts.settings import Speedrun
+
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    trainer = SimpleNamespace(step=5, config=HOW)
+    planned = pace.Pace(trainer, Speedrun(), ends=210.0, seconds_per_step=0.1)
+    planned.aside = 10.0
+    planned.plan()
+    assert (trainer.config.steps, trainer.config.decay_steps) == (1005, 502)
+    while trainer.step < trainer.config.steps:  # twice as slow as it seemed
+        trainer.step, clock.now = trainer.step + 1, clock.now + 0.2
+        if trainer.step % 7 == 0:
+            planned.plan()
+    assert trainer.step == pytest.approx(505, abs=3)
+    assert clock.now == pytest.approx(200.0, abs=0.5)
+    assert trainer.config.learning_rate_at(trainer.step - 1) < 1e-3
 
 
 def test_it_needs_no_package_but_those_it_names() -> None:

@@ -16,15 +16,18 @@ class Pace:
         trainer: whose config is changed; its rates fall to 0 with the last step.
         how: the shares of warm-up and decay.
         ends: on `time.monotonic`'s clock, when everything must be over.
+        seconds_per_step: to begin with.
 
     Attributes:
-        aside: seconds until then that are not for training.
-        seconds_per_step: as measured.
+        aside: seconds until the end that are not for training.
+        seconds_per_step: as measured lately.
     """
 
-    def __init__(self, trainer: Trainer, how: Speedrun, ends: float) -> None:
+    def __init__(
+        self, trainer: Trainer, how: Speedrun, *, ends: float, seconds_per_step: float
+    ) -> None:
         self._trainer, self._how, self._ends = trainer, how, ends
-        self.aside, self.seconds_per_step = 0.0, 0.0
+        self.aside, self.seconds_per_step = 0.0, seconds_per_step
         self.go_on()
 
     @property
@@ -39,11 +42,9 @@ class Pace:
     def plan(self) -> None:
         """Measures the steps since the last time, and sets how many there will be in all."""
         step = self._trainer.step
-        if step == self._before:
-            return
-        found = (time.monotonic() - self._since) / (step - self._before)
-        known = self.seconds_per_step or found
-        self.seconds_per_step = known + WINDOW * (found - known)
+        if step > self._before:
+            found = (time.monotonic() - self._since) / (step - self._before)
+            self.seconds_per_step += WINDOW * (found - self.seconds_per_step)
         self.go_on()
         steps = step + max(0, round(self.left / self.seconds_per_step))
         self._trainer.config = replace(

@@ -1,6 +1,7 @@
 """The training of the speedrun: as many steps as fit, a curve, and a way back from divergence."""
 
 import math
+import statistics
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +22,8 @@ POINTS = 24  # of the curve, evenly over the time
 PLANNED_EVERY = 1.0  # seconds
 DIVERGED = 0.5  # bits/dim above the best point
 RESTARTS = 4
+LAST_SECONDS = 8.0  # for files and samples, and for what nobody thought of
+TIMED = 20  # steps, for a first plan
 MARGIN = 1.3  # of what the test images will take by the points of the curve
 
 
@@ -61,17 +64,23 @@ class Race:
         how: the schedule.
         splits: images.
         record: where the curve goes.
-        ends: on `time.monotonic`'s clock, when the last test image must be measured.
+        seconds: from the first steps on, in which the test images are to be measured too; all
+            that are left of the record's if left out.
     """
 
     def __init__(
-        self, trainer: Trainer, how: Speedrun, splits: Splits, record: Record, ends: float
+        self,
+        trainer: Trainer,
+        how: Speedrun,
+        splits: Splits,
+        record: Record,
+        seconds: float | None = None,
     ) -> None:
         self.trainer, self.how, self.splits, self.record = trainer, how, splits, record
+        self.seconds = seconds
         self._batches = Batches(splits.train, how.batch, how.seed)
-        self._pace = Pace(trainer, how, ends)
-        self._ends, self._began = ends, time.monotonic()
-        self._evaluating, self._restarts = 0.0, 0
+        self._began, self._restarts = time.monotonic(), 0
+        self._evaluating: list[float] = []  # seconds of each point
         self._best = math.inf
         self._saved: dict[str, Tensor] = {}
         self._points = self._saved_step = 0
@@ -82,11 +91,16 @@ class Race:
         Args:
             at_end: images to measure after it, as a multiple of those of a point of the curve.
         """
-        self._record_graph()
+        seconds_per_step = self._warm_up()
         self._point(None)
         self._point(None)  # the first one was slowed by what libraries set up
         self._began, self._points = time.monotonic(), 0
-        every = (self._ends - self._began) / (POINTS + 1)
+        del self._evaluating[0]
+        seconds = self.record.left - LAST_SECONDS if self.seconds is None else self.seconds
+        ends = self._began + seconds
+        self._pace = Pace(self.trainer, self.how, ends=ends, seconds_per_step=seconds_per_step)
+        self._plan(at_end)
+        every = seconds / (POINTS + 1)
         while self._restarts <= RESTARTS:
             try:
                 self._run(every, at_end)
@@ -102,37 +116,41 @@ class Race:
 
     def _run(self, every: float, at_end: float) -> None:
         planned = time.monotonic()
-        self._pace.go_on()
+        self._pace.go_on()  # also from an earlier step
         with closing(self.trainer.train(self._batches)) as steps:
             for step in steps:
                 now = time.monotonic()
-                if now - planned > PLANNED_EVERY or self._pace.seconds_per_step == 0.0:
-                    points = max(0, POINTS - self._points)
-                    self._pace.aside = self._evaluating * (points + MARGIN * at_end)
-                    self._pace.plan()
+                if now - planned > PLANNED_EVERY:
+                    self._plan(at_end)
                     planned = now
                 if now - self._began > (self._points + 1) * every:
                     self._pace.plan()
                     self._point(step)
                     self._pace.go_on()
 
-    def _record_graph(self) -> None:
-        steps = self.trainer.train(self._batches)
+    def _plan(self, at_end: float) -> None:
+        points = max(0, POINTS - self._points)
+        self._pace.aside = statistics.median(self._evaluating) * (points + MARGIN * at_end)
+        self._pace.plan()
+
+    def _warm_up(self) -> float:
+        """Records the graph; seconds of a step after that."""
         took = []
-        for _ in range(RECORDED_IN + 1):
-            began = time.monotonic()
-            next(steps)
-            wait()
-            took.append(round(time.monotonic() - began, 2))
-        steps.close()
-        self.record.facts(first_steps_s=took)
+        with closing(self.trainer.train(self._batches)) as steps:
+            for _ in range(RECORDED_IN + TIMED):
+                began = time.monotonic()
+                next(steps)
+                wait()
+                took.append(time.monotonic() - began)
+        self.record.facts(first_steps_s=[round(each, 3) for each in took[:RECORDED_IN]])
+        return statistics.median(took[RECORDED_IN:])
 
     def _point(self, step: StepReport | None) -> None:
         """Measures the averaged weights; NonFiniteLoss where they are far from the best ones."""
         began = time.monotonic()
         of = self.splits.valid
         bits = float(evaluation.bits(self.trainer.ema_glow, of, draws=1, seed=0).mean())
-        self._evaluating = time.monotonic() - began
+        self._evaluating.append(time.monotonic() - began)
         self._points += 1
         if step is not None:
             self.record.row(
