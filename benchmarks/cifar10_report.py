@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 PAPER = {
     "bits_per_dim": 3.35,
     "model": "L 3, K 32, width 512, about 44 million parameters",
-    "cost": "batch 512 on 8 GPUs; about 24 GFLOP for each image of a step",
+    "cost": "batch 512 with 8 workers; about 24 GFLOP for each image of a step",
 }
 DISTRIBUTIONS = ("torch", "normflows", "antsnormflows", "jet-pytorch")
 STYLES = {"adamax": ":", "adamw": "--", "muon": "-"}
@@ -63,7 +63,7 @@ def reached(bits: float | None, ours: list[dict[str, Any]]) -> float | None:
 
 def plot(trainings: list[dict[str, Any]]) -> Figure:
     """A colour for each package, a line style for each optimiser, and the paper's number."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9.5, 5), layout="constrained")
     axes = figure.subplots()
     kinds = list(dict.fromkeys(who.kind for who in CONTENDERS.values()))
     labelled, heights = set(), []
@@ -85,7 +85,7 @@ def plot(trainings: list[dict[str, Any]]) -> Figure:
         labelled.add(label)
     axes.axhline(PAPER["bits_per_dim"], color="0.6", linewidth=1)
     axes.annotate(
-        "the paper's Glow, K 32, width 512, 8 GPUs", (0.01, PAPER["bits_per_dim"]),
+        "the paper's Glow, K 32, width 512, 8 workers", (0.01, PAPER["bits_per_dim"]),
         xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
         color="0.4", fontsize=8,
     )  # fmt: skip
@@ -93,7 +93,7 @@ def plot(trainings: list[dict[str, Any]]) -> Figure:
         axes.set_ylim(min(*heights, PAPER["bits_per_dim"]) - 0.05, max(heights) + 0.05)
     axes.set(xlabel="minutes of two cores", ylabel="valid bits per dimension")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 
@@ -117,11 +117,16 @@ def write(folder: Path, out: Path) -> None:
     ours = [training for training in trainings if training["recipe"]["kind"] == OURS]
     rows = []
     for training in whole:
-        row = dict(training["row"])
-        foreign = training["recipe"]["kind"] != OURS
+        row, recipe = dict(training["row"]), training["recipe"]
+        foreign = recipe["kind"] != OURS
         row["ours_gets_there_in_minutes"] = (
             reached(row["valid_bits_per_dim"], ours) if foreign else ""
         )
+        row["learning_rate"] = recipe["learning_rate"]
+        row["muon_learning_rate"] = (
+            recipe["muon_learning_rate"] if recipe["optimizer"] == "muon" else ""
+        )
+        row["size"] = ", ".join(f"{key} {value}" for key, value in recipe["size"].items())
         rows.append(row)
     file = folder / costs.FILE
     measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -133,9 +138,8 @@ def write(folder: Path, out: Path) -> None:
         if measured
         else "",
         "python": platform.python_version(),
-        "versions": versions(),
-        "data": sorted({training["data"] for training in whole}),
-        "recipes": {training["name"]: training["recipe"] for training in whole},
-        "paper": PAPER,
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+        "data": ", ".join(sorted({training["data"] for training in whole})),
+        "paper": f"{PAPER['bits_per_dim']} bits/dim: {PAPER['model']}; {PAPER['cost']}",
     }
     report.save(out, about, rows, plot(trainings), costs=measured, trainings=trainings)
