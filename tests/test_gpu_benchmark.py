@@ -86,7 +86,7 @@ def test_a_dry_run_does_all_of_it_and_a_page_shows_it(tmp_path: Path) -> None:
     assert "passed" in found["right"]["facts"]["proofs"]
     assert not any(row["error"] for row in found["fast"]["tables"]["training"])
     assert not any(row["error"] for row in found["deep"]["tables"]["depths"])
-    assert {"steps", "bytes"} <= found["profile"]["tables"].keys()
+    assert {"steps", "bytes", "operations"} <= found["profile"]["tables"].keys()
     curve = [row["valid_bits_per_dim"] for row in found["speedrun"]["tables"]["curve"]]
     assert curve[-1] < curve[0] < 8.5
     of_test, *_ = found["speedrun"]["tables"]["bits_per_dim"]

@@ -5,6 +5,6 @@ WEIGHTS = {  # of each part's share of the time that is left when it starts, in 
     "fast": 2.0,
     "peers": 0.7,
     "deep": 1.0,
-    "profile": 0.5,
+    "profile": 0.8,
     "speedrun": 5.0,
 }

@@ -16,6 +16,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity
 
+from gpu_parts import operations
 from gpu_parts.record import Record, rounded
 from gpu_parts.settings import Settings
 from gpu_parts.timing import free, tried, wait, wall_seconds
@@ -32,10 +33,12 @@ LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cudaGr
 
 
 def run(settings: Settings, record: Record) -> None:
-    """bfloat16, without a graph and with one, then float32."""
+    """bfloat16, without a graph and with one, its operations one by one, then float32."""
     batch = DRY_BATCH if settings.dry else BATCH
     ways = (("bfloat16", False), ("bfloat16", True), ("float32", True))
     for precision, graphs in ways:
+        if precision == "float32":
+            operations.measure(record, batch=batch, width=8 if settings.dry else 512)
         about = {"precision": precision, "graph": graphs}
         work = partial(profiled, record, about, batch, dry=settings.dry)
         _, error = tried(work)

@@ -1,7 +1,10 @@
 """What is replayed is what would have been run; on a CPU, with a stand-in for CUDA's graph."""
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from glow import Glow, GlowConfig, capture, dequantize, trainer
 from glow.capture import WARM_UP, Captured, obstacle
+from glow.chain import Backprop
+from glow.reversible import _Node
 from glow.schedule import TrainConfig
 from glow.trainer import Batch, Trainer
 
@@ -75,6 +80,35 @@ def test_it_runs_records_once_and_replays_with_what_is_given(
         assert out.tolist() == [2.0 * number] * 3
     assert (recorder.aside, recorder.recorded) == (WARM_UP, 1)
     assert recorder.replayed == 10 - WARM_UP
+
+
+@pytest.mark.parametrize("backprop", ["autograd", "balanced"])
+def test_no_node_of_a_step_outlives_it(
+    monkeypatch: pytest.MonkeyPatch, backprop: Backprop
+) -> None:
+    """One that did would make a recorded step wait for the stream it was made on, and fail."""
+    nodes = []
+    run = _Node.forward
+
+    def forward(ctx: object, *arguments: object) -> object:
+        nodes.append(weakref.ref(ctx))
+        return run(ctx, *arguments)
+
+    monkeypatch.setattr(_Node, "forward", staticmethod(forward))
+    torch.manual_seed(0)
+    glow = Glow(replace(CONFIG, backprop=backprop))
+    levels = torch.randint(0, 32, (4, 3, 8, 8), dtype=torch.uint8)
+    glow.initialize(dequantize(levels, 5))
+    steps = Trainer(glow, HOW, seed=0).train(lambda _: Batch(levels))
+    next(steps)
+    gc.disable()
+    try:
+        next(steps)
+        assert nodes
+        assert all(node() is None for node in nodes)
+    finally:
+        gc.enable()
+        steps.close()
 
 
 def test_inputs_of_another_shape_are_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
