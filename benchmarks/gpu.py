@@ -55,7 +55,7 @@ def attempt(part: str, settings: Settings) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):  # all of it has ended
                 os.killpg(process.pid, signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver may stay
                 process.wait(GRACE)

@@ -52,6 +52,7 @@ def run(settings: Settings, record: Record) -> None:
     glow = trainer.ema_glow.eval()
     save_glow(glow, settings.out / "glow", about={"data": splits.about, **asdict(how)})
     test(glow, splits, how, record)
+    torch.backends.cudnn.benchmark = False  # for the few images that follow
     for name, temperature in TEMPERATURES.items():
         grid(glow, settings.out / f"{name}.png", how.seed, temperature)
 
