@@ -11,11 +11,10 @@ from typing import Annotated
 import matplotlib
 import numpy as np
 import report
-import torch
 import typer
+from areas import auroc
 from matplotlib.figure import Figure
 from oddities import TILES, Oddities
-from torch import Tensor
 
 from glow import load_glow, to_pixels
 from glow.scores import Calibration, Scores, gather
@@ -24,14 +23,6 @@ from stages.score_table import ALARM
 from stages.shards import ShardSet
 
 SHOWN = 10
-
-
-def auroc(ordinary: Tensor, odd: Tensor) -> float:
-    """P(odd > ordinary) + P(equal) / 2."""
-    ordered = ordinary.sort().values
-    below = torch.searchsorted(ordered, odd).double()
-    up_to = torch.searchsorted(ordered, odd, right=True).double()
-    return float((below + up_to).mean() / (2 * len(ordered)))
 
 
 def picture(rows: report.Rows, scores: list[str]) -> Figure:
@@ -78,7 +69,7 @@ def command(
     examples, rows = {"held-out avatars": test[:SHOWN]}, []
     for name, levels in Oddities(glow, test, n, seed, photographs):
         odd = calibration.scores(gather(glow, levels, seed=seed))
-        areas = {score: f"{auroc(ordinary[score], odd[score]):.3f}" for score in odd}
+        areas = {score: f"{auroc(ordinary[score], odd[score])[0]:.3f}" for score in odd}
         rows.append({"images": name, "n": len(levels), **areas})
         shares[name] = flagged(calibration, odd)
         if name != TILES:
