@@ -89,7 +89,7 @@ def prefect_server() -> Iterator[str]:
     from prefect.testing.utilities import prefect_test_harness
 
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    with prefect_test_harness(server_startup_timeout=60):
+    with prefect_test_harness(server_startup_timeout=150):
         url = PREFECT_API_URL.value()
         assert url is not None
         yield url

@@ -104,7 +104,7 @@ class Training:
         while self.step() < step:
             if process.poll() is not None:
                 raise AssertionError(f"ended before step {step}: {process.communicate()[0]}")
-            time.sleep(0.001)
+            time.sleep(0.005)
 
     def step(self) -> int:
         """Of the checkpoint; 0 where there is none.
