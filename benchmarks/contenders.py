@@ -88,6 +88,7 @@ class Contender:
 
 OURS = {"n_levels": 3, "depth": 8, "hidden_channels": 64, "min_scale": 0.0}
 NORMFLOWS = {"n_levels": 3, "depth": 8, "hidden_channels": 64}
+FREE = {"permutation": "conv1x1"}  # whose matrices Muon moves, too
 JET = {
     "patch_size": 4,
     "coupling_layers": 16,
@@ -99,7 +100,7 @@ JET = {
 CONTENDERS = {
     "glow-adamax": Contender(kind="glow", optimizer="adamax", learning_rate=4e-3, size=OURS),
     "glow-adamw": Contender(kind="glow", optimizer="adamw", learning_rate=4e-3, size=OURS),
-    "glow-muon": Contender(kind="glow", optimizer="muon", learning_rate=3e-3, size=OURS),
+    "glow-muon": Contender(kind="glow", optimizer="muon", learning_rate=3e-3, size=OURS | FREE),
     "normflows-adamax": Contender(
         kind="normflows", optimizer="adamax", learning_rate=3e-3, size=NORMFLOWS
     ),
@@ -107,7 +108,7 @@ CONTENDERS = {
         kind="normflows", optimizer="adamw", learning_rate=3e-3, size=NORMFLOWS
     ),
     "normflows-muon": Contender(
-        kind="normflows", optimizer="muon", learning_rate=3e-3, size=NORMFLOWS
+        kind="normflows", optimizer="muon", learning_rate=3e-3, size=NORMFLOWS | FREE
     ),
     "antsnormflows-adamax": Contender(
         kind="antsnormflows", optimizer="adamax", learning_rate=2e-3, size=NORMFLOWS

@@ -108,11 +108,12 @@ def settle(flow: nn.Module) -> None:
             module.data_dep_init_done = 1.0  # a number, so no branch
 
 
-def network_matrices(flow: nn.Module) -> list[Matrix]:
-    """The kernels of the networks in a flow's couplings, in the order of its parameters.
+def muon_matrices(flow: nn.Module) -> list[Matrix]:
+    """What Muon moves in a flow, as in ours (glow/muon.py), in the order of its parameters.
 
-    Those of convolutions and linear maps, which are nowhere else in these packages; the queries,
-    keys and values of an attention, which lie in one parameter, are a matrix each.
+    The kernels of convolutions and linear maps, which are in the networks alone in these packages;
+    the queries, keys and values of an attention, which lie in one parameter, as a matrix each; and
+    the matrices of 1x1 convolutions that are free.
     """
     parts: dict[int, int] = {}
     for module in flow.modules():
@@ -120,6 +121,8 @@ def network_matrices(flow: nn.Module) -> list[Matrix]:
             parts[id(module.weight)] = 1
         elif isinstance(module, nn.MultiheadAttention):
             parts[id(module.in_proj_weight)] = 3
+        elif isinstance(module.__dict__["_parameters"].get("W"), nn.Parameter):
+            parts[id(module.W)] = 1
     return list(_matrices(flow, parts))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import report
 import torch
-from foreign import BUILD, network_matrices, settle
+from foreign import BUILD, muon_matrices, settle
 from torch import Tensor, nn
 
 from glow import Glow, GlowConfig, bits_per_dim, dequantize
@@ -161,7 +161,7 @@ class Foreign:
             self.gradients,
             self.ema,
             optimizer=task.train.optimizer,
-            matrices=network_matrices(self.flow),
+            matrices=muon_matrices(self.flow),
         )
         self._density = torch.compile(self.flow) if compiled else self.flow
         self._batches = task.batches()
