@@ -41,6 +41,7 @@ PANELS = {
 }
 BINS = 60
 SHOWN = (0.5, 99.5)  # percentiles of all images between which a histogram is drawn
+FAR = 5  # ranges of the model's own images: what is farther out stands at the edge
 
 Trained = Annotated[
     tuple[Path, Path] | None, typer.Option(help="folder of shards, folder of the trained model")
@@ -71,10 +72,11 @@ def evidence(glow: Glow, levels: Tensor, seed: int) -> Evidence:
 
 
 def described(model: str, images: str, found: Evidence) -> dict[str, str | int]:
-    """The beginning of a row: what the images cost the model, and as lossless WebP files."""
+    """The beginning of a row: medians of what images cost the model, and as WebP files."""
+    bits = float(found.bits.median())  # some strangers cost 1e30
     costs = {
-        "bits/dim": f"{float(found.bits.mean()):.2f}",
-        "as WebP": f"{float(found.compressed.mean()):.2f}",
+        "bits/dim": f"{bits:.2f}" if bits < 100 else f"{bits:.0e}",
+        "as WebP": f"{float(found.compressed.median()):.2f}",
     }
     return {"model": model, "images": images, "n": len(found.bits), **costs}
 
@@ -110,6 +112,8 @@ def picture(found: Mapping[str, dict[str, Scores]]) -> Figure:
         for axes, (score, unit) in zip(panels, PANELS.items(), strict=True):
             everything = np.concatenate([of[score].numpy() for of in sets.values()])
             start, end = np.percentile(everything[np.isfinite(everything)], SHOWN)
+            low, high = np.percentile(next(iter(sets.values()))[score].numpy(), SHOWN)
+            start, end = max(start, low - FAR * (high - low)), min(end, high + FAR * (high - low))
             if score == "norm":  # some are hundreds of times as far as others
                 edges = np.geomspace(max(start, 0.1), end, BINS + 1)
                 axes.set_xscale("log")
