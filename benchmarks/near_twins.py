@@ -4,7 +4,7 @@ CIFAR-10 goes through preprocess as a user runs it, and what is reported is coun
 Photographs, whole and in tiles, are cut, scaled, brightened and so on, and looked for among those
 as they were and CIFAR-10's training images.
 
-    python benchmarks/near_twins.py ../shared/data/cifar10 ../shared/data/bsds500
+    python benchmarks/near_twins.py CIFAR10 BSDS500
 """
 
 import io
@@ -176,7 +176,7 @@ def command(
 ) -> None:
     """Recall and false reports of near twins.
 
-    Example: python benchmarks/near_twins.py ../shared/data/cifar10 ../shared/data/bsds500
+    Example: python benchmarks/near_twins.py CIFAR10 BSDS500
     """
     with tempfile.TemporaryDirectory() as folder:
         rows, others, figure = of_cifar(cifar, Path(folder) / "shards")
