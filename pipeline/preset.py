@@ -11,7 +11,7 @@ PRESETS = Path(__file__).parent / "presets"
 
 def presets() -> dict[str, str]:
     """What each preset is for, by name: the first line of its file."""
-    files = sorted(PRESETS.glob("*.yaml"))
+    files = sorted(PRESETS.glob("*.yaml"), key=lambda file: file.stem)
     return {file.stem: _content(file).partition("\n")[0].lstrip("# ") for file in files}
 
 
