@@ -168,7 +168,7 @@ def adapt(trainer: Trainer, *, values: dict[str, Any]) -> None:
         glow.muon.factor = rms
     if values["optimizer"] == "soap":
         trainer.update = Soap(trainer)  # type: ignore[assignment]  # called as Update is
-    else:
+    elif values["optimizer"] == "muon":
         matrices = matrices_of(trainer.glow, values["matrices"])
         vectors: tuple[Tensor, ...] = (trainer.weights, trainer.gradients, trainer.ema)
         trainer.update = Update(*vectors, optimizer="muon", matrices=matrices)
