@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,12 +22,12 @@ import report
 import torch
 import typer
 from matplotlib.figure import Figure
+from paper import SLOWLY
 from rich.console import Console
 from rich.progress import track
 
 from glow import Glow, GlowConfig, dequantize
 from glow.parallel import rank, world_size
-from glow.schedule import TrainConfig
 from glow.trainer import Batch, Trainer
 from stages.distributed import process_group
 
@@ -43,15 +44,7 @@ def measure_here(part: int, steps: int, model: GlowConfig, out: Path) -> None:
         levels = torch.randint(0, 2**model.n_bits, shape, generator=generator, dtype=torch.uint8)
         batch = Batch(levels.to(device))
         glow.initialize(dequantize(batch.levels, model.n_bits))
-        how = TrainConfig(
-            steps=steps + 2,  # two to warm up
-            optimizer="adamax",
-            learning_rate=1e-5,
-            warmup_steps=0,
-            decay_steps=0,
-            max_grad_norm=50.0,
-            ema_decay=0.99,
-        )
+        how = replace(SLOWLY, steps=steps + 2)  # two to warm up
         times = []
         began = time.perf_counter()
         for _ in Trainer(glow, how, seed=SEED).train(lambda _: batch):

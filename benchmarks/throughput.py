@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 import typer
 from matplotlib.figure import Figure
-from paper import config, levels, new_glow
+from paper import SLOWLY, config, levels, new_glow
 from peer import loss_of_peer, peer, sample_of_peer
 from rounds import Contestant, ratio, seconds
 from torch import Tensor
@@ -29,7 +29,7 @@ from torch import Tensor
 from glow import GlowConfig, dequantize
 from glow.precision import Precision
 from glow.size import multiplications
-from glow.trainer import Batch, TrainConfig, Trainer
+from glow.trainer import Batch, Trainer
 
 MODES_OF_GPU = ("float32", "tf32", "bfloat16", "bfloat16+graphs")
 MODES_OF_CPU = ("float32", "bfloat16")
@@ -44,16 +44,7 @@ def train_glow(model: GlowConfig, n: int, mode: str = "float32") -> Callable[[],
     glow = new_glow(model, images)
     precision, *graphs = mode.split("+")
     glow.set_precision(precision)
-    how = TrainConfig(
-        steps=10**9,
-        optimizer="adamax",
-        learning_rate=1e-5,
-        warmup_steps=0,
-        decay_steps=0,
-        max_grad_norm=50.0,
-        ema_decay=0.99,
-    )
-    steps = Trainer(glow, how, seed=0, graphs=bool(graphs)).train(lambda _: Batch(images))
+    steps = Trainer(glow, SLOWLY, seed=0, graphs=bool(graphs)).train(lambda _: Batch(images))
     for _ in range(5 if graphs else 0):
         next(steps)  # recorded in the fourth
     return lambda: next(steps)

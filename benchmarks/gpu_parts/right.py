@@ -16,6 +16,7 @@ from typing import Any
 import paper
 import report
 import torch
+from paper import SLOWLY
 from torch import Tensor
 
 from glow import Glow, GlowConfig
@@ -27,7 +28,7 @@ from gpu_parts.proofs import Proofs
 from gpu_parts.record import Record, rounded
 from gpu_parts.settings import Settings
 from gpu_parts.timing import free, tried
-from gpu_parts.training import SLOWLY, trained
+from gpu_parts.training import trained
 
 PACKAGES = ("numpy", "safetensors", "pandas", "pyarrow", "pillow", "matplotlib", "triton")
 A_FEW = replace(SLOWLY, steps=8)  # of which the last ones are replayed

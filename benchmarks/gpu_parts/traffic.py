@@ -49,11 +49,11 @@ class Traffic(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        func: Any,  # noqa: ANN401
-        types: Any,  # noqa: ANN401
-        args: Any = (),  # noqa: ANN401
-        kwargs: Any = None,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
+        func: Any,  # noqa: ANN401 - as torch hands it on
+        types: Any,  # noqa: ANN401 - as torch hands it on
+        args: Any = (),  # noqa: ANN401 - as torch hands it on
+        kwargs: Any = None,  # noqa: ANN401 - as torch hands it on
+    ) -> Any:  # noqa: ANN401 - as torch hands it on
         """Runs it and counts."""
         del types
         out = func(*args, **(kwargs or {}))
@@ -73,7 +73,7 @@ def traffic_of(work: Callable[[], object]) -> Traffic:
     return traffic
 
 
-def _bytes(tensors: Any) -> int:  # noqa: ANN401
+def _bytes(tensors: Any) -> int:  # noqa: ANN401 - as torch hands it on
     """Of all of them; of an expanded one what it is a view of."""
     found = [leaf for leaf in tree_leaves(tensors) if isinstance(leaf, Tensor)]
     return sum(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from paper import SLOWLY
 from torch import Tensor
 
 from glow import Glow
@@ -12,17 +13,6 @@ from glow.precision import Precision
 from glow.trainer import Batch, TrainConfig, Trainer
 
 RECORDED_IN = 4  # the step that records a graph
-
-# weights that hardly move, so that no step diverges, however many there are
-SLOWLY = TrainConfig(
-    steps=10**9,
-    optimizer="adamax",
-    learning_rate=1e-5,
-    warmup_steps=0,
-    decay_steps=0,
-    max_grad_norm=50.0,
-    ema_decay=0.99,
-)
 
 
 @contextmanager
